@@ -1,0 +1,158 @@
+"""softmax, log_softmax and logsumexp along contiguous rows: x holds x.size / n rows of n elements.
+
+Read: x twice (log_softmax three times), the second time from cache where a row fits. Written: out, once for float32
+(the float64 exponentials of one row stay in a buffer), twice for float64 (they wait in out). A row longer than KEEP is
+exponentiated twice and nothing is kept. out may be x.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
+import math
+
+import numpy as np
+
+from .exp import (
+    add,
+    add_to_larger,
+    exp_shifted,
+    fold,
+    fold_max,
+    log_of_sum,
+    quotient,
+    reciprocal,
+    scratch,
+    shifted_minus,
+    two_sum,
+    unit,
+)
+from .simd import LANES, both, count, equal, first, inlined, kernel, larger, load, load_part, select, splat, store, store_part
+
+KEEP = 1 << 20  # elements of a float32 row whose exponentials are kept (8 MiB)
+
+
+@inlined
+def buffer(n):
+    """At least n doubles that start at a cache line, so that no vector of them straddles two."""
+    memory = np.empty(n + LANES + 8)
+    return memory[(-(memory.ctypes.data >> 3)) & 7 :]
+
+
+@inlined
+def row_max(x, start, n):
+    """The largest of x[start : start + n], nan left out."""
+    whole = n // LANES * LANES
+    lowest = x.dtype.type(-np.inf)
+    top = larger(splat(lowest), load_part(x, start + whole, n - whole, lowest))
+    for i in range(start, start + whole, LANES):
+        top = larger(top, load(x, i))
+    return fold_max(top)
+
+
+@inlined
+def remove_start(total, error, like):
+    """Take back the unit with which each of the lanes began; the difference is exact."""
+    total = total - LANES * unit(like)
+    return two_sum(total, error)
+
+
+@inlined
+def exp_sum(x, start, n, m, e, offset, keep):
+    """Sum of exp(x - m) by lanes, as (total, error); whole vectors are kept in e, the last part is returned."""
+    whole = n // LANES * LANES
+    tops = splat(m)
+    acc = splat(unit(tops))  # not less than any term: a cheaper error-free sum serves
+    error = splat(0.0)
+    for i in range(0, whole, LANES):
+        v = exp_shifted(load(x, start + i), tops)
+        if keep:
+            store(e, offset + i, v)
+        acc, error = add_to_larger(acc, error, v, tops)
+    part = splat(0.0)
+    if whole < n:
+        v = exp_shifted(load_part(x, start + whole, n - whole, m), tops)
+        part = select(first(n - whole), v, part)
+        acc, error = add_to_larger(acc, error, part, tops)
+    total, rounding = fold(acc, error, tops)
+    total, rounding = remove_start(total, rounding, tops)
+    return total, rounding, part
+
+
+@kernel
+def softmax_rows(x, n, out):
+    """p = exp(x - m) / sum."""
+    whole = n // LANES * LANES
+    keep = x.itemsize == 8 or n <= KEEP
+    memory = buffer(n if keep and x.itemsize < 8 else 0)
+    for start in range(0, x.size, n):
+        m = row_max(x, start, n)
+        e, offset = scratch(memory, out, start)
+        total, error, part = exp_sum(x, start, n, m, e, offset, keep)
+        high, low = reciprocal(total, error)
+        tops, highs, lows = splat(m), splat(high), splat(low)
+        for i in range(0, whole, LANES):
+            v = load(e, offset + i) if keep else exp_shifted(load(x, start + i), tops)
+            store(out, start + i, quotient(v, highs, lows, tops))
+        if whole < n:
+            store_part(out, start + whole, n - whole, quotient(part, highs, lows, tops))
+
+
+@inlined
+def rest_sum(x, start, n, m):
+    """(number of elements equal to m, sum of exp(x - m) over the others)."""
+    whole = n // LANES * LANES
+    tops = splat(m)
+    ties = 0
+    acc = splat(0.0)
+    error = splat(0.0)
+    for i in range(0, whole, LANES):
+        v = load(x, start + i)
+        tie = equal(v, tops)
+        ties += count(tie)
+        acc, error = add(acc, error, select(tie, splat(0.0), exp_shifted(v, tops)), tops)
+    if whole < n:
+        v = load_part(x, start + whole, n - whole, m)
+        tie = equal(v, tops)
+        ties += count(both(tie, first(n - whole)))
+        acc, error = add(acc, error, select(tie, splat(0.0), exp_shifted(v, tops)), tops)
+    total, rounding = fold(acc, error, tops)
+    return ties, (total + rounding) / unit(tops)
+
+
+@inlined
+def has_nan(x, start, n, step):
+    for i in range(start, start + n * step, step):
+        if x[np.uintp(i)] != x[np.uintp(i)]:
+            return True
+    return False
+
+
+@inlined
+def logsumexp_of(x, start, n, step, m, log_sum):
+    """m + log_sum; an infinite m decides, unless there is a nan behind it."""
+    if math.isinf(m):
+        return np.nan if has_nan(x, start, n, step) else np.float64(m)
+    return np.float64(m) + log_sum
+
+
+@kernel
+def log_softmax_rows(x, n, out):
+    """x - m - log(sum)."""
+    whole = n // LANES * LANES
+    for start in range(0, x.size, n):
+        m = row_max(x, start, n)
+        ties, rest = rest_sum(x, start, n, m)
+        tops = splat(m)
+        log_sums = splat(log_of_sum(ties, rest))
+        for i in range(0, whole, LANES):
+            store(out, start + i, shifted_minus(load(x, start + i), tops, log_sums, tops))
+        if whole < n:
+            v = load_part(x, start + whole, n - whole, m)
+            store_part(out, start + whole, n - whole, shifted_minus(v, tops, log_sums, tops))
+
+
+@kernel
+def logsumexp_rows(x, n, out):
+    """m + log(sum), one number per row."""
+    for row in range(out.size):
+        m = row_max(x, row * n, n)
+        ties, rest = rest_sum(x, row * n, n, m)
+        out[row] = logsumexp_of(x, row * n, n, 1, m, log_of_sum(ties, rest))
