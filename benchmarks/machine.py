@@ -8,7 +8,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-DISTRIBUTIONS = ("softmax", "numpy", "numba", "llvmlite", "scipy", "torch", "onnxruntime", "jax", "jaxlib", "scikit-learn")
+DISTRIBUTIONS = (
+    "softmax",
+    "numpy",
+    "numba",
+    "llvmlite",
+    "scipy",
+    "torch",
+    "onnxruntime",
+    "jax",
+    "jaxlib",
+    "scikit-learn",
+)
 _INSTRUCTION_SETS = {"avx512f": "AVX-512", "avx2": "AVX2", "sve": "SVE", "asimd": "NEON"}
 
 

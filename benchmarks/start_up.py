@@ -49,7 +49,11 @@ def _record(what: str, seconds: list[float], **more: str) -> dict[str, Any]:
 def _help_command() -> list[str]:
     """Return the installed command beside this Python, or the module where it is not installed."""
     script = Path(sys.executable).parent / "softmax"
-    return [str(script) if script.exists() else sys.executable, *([] if script.exists() else ["-m", "softmax"]), "--help"]
+    return [
+        str(script) if script.exists() else sys.executable,
+        *([] if script.exists() else ["-m", "softmax"]),
+        "--help",
+    ]
 
 
 def _help_seconds() -> float:

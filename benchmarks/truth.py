@@ -138,9 +138,7 @@ def bound(case: Case, dtype: str, *, portable: bool = False) -> float:
     return max(stated, PORTABLE_FLOAT64_BOUND) if portable and dtype == "float64" else stated
 
 
-def judge(
-    outputs: tuple[Any, ...], truth: Truth, *, precision: str = "accurate", portable: bool = False
-) -> Verdict:
+def judge(outputs: tuple[Any, ...], truth: Truth, *, precision: str = "accurate", portable: bool = False) -> Verdict:
     """Return how far a result is from the truth and whether it is within the bound stated for `precision`."""
     case, x = truth.case, truth.arrays["x"]
     dtype = x.dtype
@@ -156,7 +154,10 @@ def judge(
         if bad.any():
             row, column = np.argwhere(bad)[0]
             return Verdict(
-                np.inf, unit, False, f"entry {column} of row {row} is {got[row, column]!r}, not {expected[row, column]!r}"
+                np.inf,
+                unit,
+                False,
+                f"entry {column} of row {row} is {got[row, column]!r}, not {expected[row, column]!r}",
             )
     if case.operation == "softmax_vjp":
         rows = truth.rows

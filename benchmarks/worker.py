@@ -79,7 +79,9 @@ def clock(ways: list[Implementation], *, quick: bool) -> list[Record]:
     return [{"name": way.name, "own": way.own} | summary(seconds[way.name]) for way in ways]
 
 
-def work(phase: str, cases: list[Case], dtypes: list[str], threads: int, rivals: list[str], quick: bool) -> list[Record]:
+def work(
+    phase: str, cases: list[Case], dtypes: list[str], threads: int, rivals: list[str], quick: bool
+) -> list[Record]:
     """Gate or time all cases in all dtypes; one record for each implementation."""
     records: list[Record] = []
     for case in cases:

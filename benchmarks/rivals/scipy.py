@@ -39,9 +39,7 @@ def implementations(case: Case, arrays: dict[str, Any], threads: int) -> list[Im
         "softmax": lambda: scipy.special.softmax(x, axis=axis),
         "log_softmax": lambda: scipy.special.log_softmax(x, axis=axis),
         "logsumexp": lambda: scipy.special.logsumexp(x, axis=axis),
-        "masked_softmax": lambda: scipy.special.softmax(
-            np.where(arrays["where"], x, x.dtype.type(-np.inf)), axis=axis
-        ),
+        "masked_softmax": lambda: scipy.special.softmax(np.where(arrays["where"], x, x.dtype.type(-np.inf)), axis=axis),
         "softmax_vjp": lambda: _vjp(x, arrays["g"], axis),
         "cross_entropy_and_grad": lambda: _cross_entropy_and_grad(x, arrays["target"]),
     }
