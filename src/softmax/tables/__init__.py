@@ -1,6 +1,6 @@
 """A file or frame into X, y and back: read, encode, standardise; it remembers how, for prediction."""
 
-from ._encoder import Encoded, TableEncoder
+from ._encoder import Encoded, TableEncoder, complete_rows
 from ._features import FeaturePlan, plan_features
 from ._labels import MISSING, UNKNOWN, Labels, unknown_message
 from ._read import DEFAULT_NA, as_table, read_table
@@ -19,6 +19,7 @@ __all__ = [
     "TableEncoder",
     "as_table",
     "check_writable",
+    "complete_rows",
     "counted",
     "listing",
     "output_format",

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from .._errors import DataError, ModelFileError, OptionError
+from softmax._errors import DataError, ModelFileError, OptionError
+
 from ._features import FeaturePlan, missing_counts, missing_message, refuse_infinite
 from ._table import FloatArray, IntArray, Table, TextColumn, counted, listing, plural, suggest
 
@@ -100,7 +102,7 @@ class TableEncoder:
         """Learn means, scales and categories from the given rows (default: all)."""
         rows = np.arange(table.n_rows) if rows is None else np.asarray(rows)
         if self.missing == "drop":
-            rows = rows[~_incomplete(table, plan.kinds)[rows]]
+            rows = rows[complete_rows(table, plan)[rows]]
         if not len(rows):
             raise DataError(f"{table.source} has no row without a missing value. Choose --missing mean or indicator.")
         self.features = [
@@ -147,7 +149,7 @@ class TableEncoder:
         if counts and policy == "error":
             raise DataError(missing_message(table, counts, "predict"))
         if counts and policy == "drop":
-            kept = rows[~_incomplete(table, self.kinds)[rows]]
+            kept = rows[complete_rows(table, FeaturePlan(self.kinds))[rows]]
             notes.append(f"left out {plural(len(rows) - len(kept), 'row')} with missing values in {counted(counts)}")
             rows = kept
         elif counts:
@@ -219,11 +221,11 @@ class TableEncoder:
         return encoder
 
 
-def _incomplete(table: Table, kinds: Mapping[str, str]) -> Any:
-    """Return a mask of the rows that miss a value in any of these columns."""
-    mask = np.zeros(table.n_rows, dtype=bool)
-    for name, kind in kinds.items():
-        mask |= np.isnan(table.numbers(name)) if kind == "number" else table.texts(name).codes < 0
+def complete_rows(table: Table, plan: FeaturePlan) -> npt.NDArray[np.bool_]:
+    """Return a mask of the rows that miss no value in any feature column."""
+    mask = np.ones(table.n_rows, dtype=bool)
+    for name, kind in plan.kinds.items():
+        mask &= ~np.isnan(table.numbers(name)) if kind == "number" else table.texts(name).codes >= 0
     return mask
 
 
@@ -233,13 +235,12 @@ def _mean_and_scale(known: FloatArray) -> tuple[float, float]:
         return 0.0, 1.0
     if known.min() == known.max():
         return float(known[0]), 1.0
-    unit = np.abs(known).max()
-    scaled = known / unit
+    exponent = int(np.frexp(np.abs(known).max())[1])
+    scaled = np.ldexp(known, -exponent)  # exact, so that the digits behind a large offset are kept
     mean = scaled.mean()
     mean += (scaled - mean).mean()  # repairs the rounding of the first mean, which an offset makes large
     deviation = np.sqrt(np.mean((scaled - mean) ** 2))
-    scale = float(deviation * unit)
-    return float(mean * unit), scale if scale > 0.0 else 1.0
+    return float(np.ldexp(mean, exponent)), float(np.ldexp(deviation, exponent)) or 1.0
 
 
 def _fill_number(block: FloatArray, feature: NumberFeature, table: Table, rows: IntArray) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow.compute as pc
 
-from .._errors import DataError
+from softmax._errors import DataError
+
 from ._table import NUMBER_PATTERN, IntArray, Table, TextColumn, counted, listing, plural
 
 MAX_CATEGORIES = 1000
@@ -60,6 +61,7 @@ def plan_features(
     if both:
         raise DataError(f"columns cannot be categorical and numeric at once: {listing(both)}.")
     plan = FeaturePlan({}, list(table.notes))
+    constant: list[str] = []
     problems: dict[str, str] = {}
     for name in table.names:
         if name in leave_out:
@@ -68,11 +70,13 @@ def plan_features(
         if kind in ("text", "category"):
             problem = _category_problem(table, name, chosen=name in categorical)
             plan.kinds[name] = "bool" if problem is None and _is_bool(table.texts(name)) else "category"
+            if len(table.texts(name).levels) == 1 and not np.any(table.texts(name).codes < 0):
+                constant.append(name)
         elif kind == "bool":
             problem = None
             plan.kinds[name] = "bool"
         elif kind == "number":
-            problem = _number_problem(table, name, chosen=name in numeric, notes=plan.notes)
+            problem = _number_problem(table, name, chosen=name in numeric, constant=constant, notes=plan.notes)
             plan.kinds[name] = "number"
         else:
             problem = _PROBLEMS.get(kind, f"holds {kind}")
@@ -85,6 +89,9 @@ def plan_features(
     counts = missing_counts(table, plan.kinds)
     if missing == "error" and counts:
         raise DataError(missing_message(table, counts, "fit"))
+    if constant:
+        number = f"{len(constant)} columns hold" if len(constant) > 1 else "1 column holds"
+        plan.notes.append(f"{number} one value in every row, which says nothing: {listing(constant, 6)}")
     return plan
 
 
@@ -165,14 +172,14 @@ def _odd_values(table: Table, name: str) -> str | None:
     )
 
 
-def _number_problem(table: Table, name: str, *, chosen: bool, notes: list[str]) -> str | None:
+def _number_problem(table: Table, name: str, *, chosen: bool, constant: list[str], notes: list[str]) -> str | None:
     values = table.numbers(name)
     refuse_infinite(table, name)
     known = values[~np.isnan(values)]
     if not len(known):
         return _PROBLEMS["empty"]
     if known.min() == known.max():
-        notes.append(f"column {name!r} is {known[0]:g} in every row, so it says nothing")
+        constant.append(name)
         return None
     if chosen or len(known) < len(values) or len(values) < INDEX_ROWS or np.any(values != np.floor(values)):
         return None

@@ -9,7 +9,8 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
-from .._errors import DataError, ModelFileError
+from softmax._errors import DataError, ModelFileError
+
 from ._table import IntArray, Table, counted, listing, plural
 
 UNKNOWN = -1
@@ -110,6 +111,24 @@ class Labels:
         values = pa.array(list(self.values), pa.int64() if self.kind == "int" else pa.string())
         return values.take(pa.array(np.where(known, codes, 0), mask=~known))
 
+    def restricted(self, codes: IntArray, rows: IntArray, name: str, notes: list[str]) -> tuple[Self, IntArray]:
+        """Return labels and codes without the classes that no row of `rows` has.
+
+        Raises
+        ------
+        DataError
+            If fewer than two classes are left.
+        """
+        counts = np.bincount(codes[rows], minlength=len(self.values))
+        gone = [value for value, count in zip(self.values, counts, strict=True) if not count]
+        if len(gone) > len(self.values) - 2:
+            raise DataError(f"without the rows that miss a value, the target {name!r} has fewer than two classes left.")
+        if gone:
+            notes.append(f"classes without a complete row are left out: {listing(gone)}")
+        place = np.where(counts > 0, np.cumsum(counts > 0) - 1, UNKNOWN)
+        kept = tuple(value for value in self.values if value not in gone)
+        return type(self)(self.kind, kept), np.where(codes >= 0, place[codes], codes)
+
     def note(self, counts: IntArray, name: str) -> str | None:
         """Return a warning if the classes look like a quantity: many integers, few rows each."""
         if self.kind == "int" and len(self.values) > MANY_CLASSES and counts.mean() < 10:
@@ -158,7 +177,7 @@ def _all_int(levels: list[str]) -> bool:
 
 def _int_or_none(level: str) -> int | None:
     """Read "3", "-3", "3.0"; not "03", which is a code, nor what a 64-bit integer cannot hold."""
-    digits, dot, zeros = level.removeprefix("-").partition(".")
+    digits, _dot, zeros = level.removeprefix("-").partition(".")
     if not digits.isascii() or not digits.isdigit() or (len(digits) > 1 and digits[0] == "0") or zeros.strip("0"):
         return None
     value = int(level.partition(".")[0])

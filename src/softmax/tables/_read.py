@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as papq
 
-from .._errors import ArrayTypeError, DataError, MissingExtraError, OptionError
+from softmax._errors import ArrayTypeError, DataError, MissingExtraError, OptionError
+
 from ._table import NUMBER_PATTERN, Table, counted, listing, plural
 
 DEFAULT_NA = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "n/a")
@@ -26,11 +27,12 @@ DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 TAB_SUFFIXES = (".tsv", ".tab")
 BLOCK_BYTES = 1 << 24  # one row must fit in a block
 
-_MAGIC = {b"PAR1": "parquet", b"ARROW1": "arrow", b"FEA1": "feather", b"\xff\xff\xff\xff": "stream"}
+_MAGIC = {b"PAR1": "parquet", b"ARROW1": "arrow", b"\xff\xff\xff\xff": "stream"}
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive or an Excel workbook; save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV",
-    b"%PDF": "a PDF",
+    b"%PDF": "a PDF; export the table as CSV",
+    b"FEA1": "in the old format Feather 1; write it again as Arrow or Parquet",
     b"BZh": "compressed with bzip2; unpack it or use gzip",
     b"\xfd7zXZ": "compressed with xz; unpack it or use gzip",
     b"\x28\xb5\x2f\xfd": "compressed with Zstandard; unpack it or use gzip",
@@ -154,7 +156,9 @@ def _refuse_foreign(content: bytes, path: Path, source: str) -> None:
             raise DataError(f"{source} is {what}.")
     suffix = (_suffixes(path) or [""])[-1]
     if content and suffix in (".parquet", ".pq", ".arrow", ".feather", ".ipc"):
-        raise DataError(f"{source} is not a {'Parquet' if suffix[1] == 'p' else 'Arrow'} file, whatever its name says.")
+        raise DataError(
+            f"{source} is not {'a Parquet' if suffix[1] == 'p' else 'an Arrow'} file, whatever its name says."
+        )
 
 
 def _utf8(content: bytes, encoding: str, source: str) -> bytes:
@@ -227,7 +231,7 @@ def _explain_csv_error(content: bytes, source: str, delimiter: str, error: pa.Ar
 
 def _refuse_open_quote(content: bytes, source: str, last_row: list[str]) -> None:
     """Raise if the last row swallowed the lines below a quotation mark that nothing closes."""
-    swallowed = max(cell.count("\n") for cell in last_row)
+    swallowed = max(cell.rstrip().count("\n") for cell in last_row)
     if swallowed and content.count(b'"') % 2:
         line = content.rstrip().count(b"\n") + 1 - swallowed
         raise DataError(f'{source}: a quotation mark (") opened near line {max(line, 1)} is never closed.')
@@ -282,11 +286,7 @@ def _read_binary(content: bytes, form: str, source: str) -> pa.Table:
             return papq.ParquetFile(reader).read()
         if form == "stream":
             return pa.ipc.open_stream(reader).read_all()
-        if form == "arrow":
-            return pa.ipc.open_file(reader).read_all()
-        import pyarrow.feather as pafeather
-
-        return pafeather.read_table(reader)
+        return pa.ipc.open_file(reader).read_all()
     except (pa.ArrowException, OSError, EOFError) as error:
         name = "Parquet" if form == "parquet" else "Arrow"
         reason = str(error).strip().splitlines()[0].rstrip(".")

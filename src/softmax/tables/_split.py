@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._errors import DataError, OptionError
+from softmax._errors import DataError, OptionError
+
 from ._table import IntArray
 
 

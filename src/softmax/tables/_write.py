@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import os
 import stat
 import sys
@@ -15,7 +17,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as papq
 
-from .._errors import DataError
+from softmax._errors import DataError
 
 FORMATS = (".csv", ".tsv", ".parquet", ".arrow", ".csv.gz", ".tsv.gz")
 
@@ -98,7 +100,7 @@ def _special(path: Path) -> bool:
 
 
 def _mode(path: Path) -> int:
-    """The mode of the file that is replaced, or what a new file would get."""
+    """Return the mode of the file that is replaced, or what a new file would get."""
     if path.exists():
         return stat.S_IMODE(path.stat().st_mode)
     mask = os.umask(0)
@@ -117,5 +119,7 @@ def _write_to(data: pa.Table, form: str, sink: IO[bytes]) -> None:
             writer.write_table(data)
     else:
         mark = "," if form == ".csv" else "\t"
-        options = pacsv.WriteOptions(delimiter=mark, quoting_style="needed", quoting_header="needed")
-        pacsv.write_csv(data, sink, options)
+        header = io.StringIO()
+        csv.writer(header, delimiter=mark, lineterminator="\n").writerow(data.column_names)
+        sink.write(header.getvalue().encode())  # pyarrow itself would put every name in quotation marks
+        pacsv.write_csv(data, sink, pacsv.WriteOptions(include_header=False, delimiter=mark))

@@ -1,0 +1,222 @@
+"""Reports as they stand on a terminal of 80 columns or more, and the same figures as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from softmax.tables import plural
+
+if TYPE_CHECKING:
+    from softmax._evaluation import Scores
+    from softmax._table_model import Certificate, FitReport, FitSettings
+    from softmax.tables import Table
+
+MOST_SIZES = 20  # classes whose sizes are listed one by one
+MOST_MATRIX = 20  # classes up to which the confusion matrix is shown whole
+MOST_CONFUSIONS = 20
+STATUS_STYLES = {"certified": "green"}
+
+
+class Screen:
+    """A console that takes text as it is: names of classes are no markup."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        self.console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """Print a line, wrapped at the width of the console."""
+        self.console.print(Text(text, style=style))
+
+    def heading(self, text: str) -> None:
+        """Print a heading after an empty line."""
+        self.console.print()
+        self.line(text, "bold")
+
+    def notes(self, notes: Sequence[str]) -> None:
+        """Print notes, each once."""
+        for note in dict.fromkeys(notes):
+            self.line(f"Note: {note}.", "yellow")
+
+    def grid(self, columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, last: int = 0) -> None:
+        """Print a table, the first column to the left and the others to the right; the `last` rows are set apart."""
+        self.console.print(make_grid(columns, rows, last=last))
+
+
+def make_grid(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, last: int = 0) -> Grid:
+    """Build a table of plain cells."""
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
+    for i, column in enumerate(columns):
+        grid.add_column(Text(column), justify="left" if i == 0 else "right", no_wrap=i > 0, overflow="fold")
+    for i, row in enumerate(rows):
+        cells = [cell if isinstance(cell, Text) else Text(cell) for cell in row]
+        grid.add_row(*cells, end_section=last > 0 and i == len(rows) - last - 1)
+    return grid
+
+
+def show_fit(
+    screen: Screen, report: FitReport, table: Table, settings: FitSettings, place: Path, seconds: float
+) -> None:
+    """Print what a fit did."""
+    model = report.model
+    rows = sum(report.class_sizes.values())
+    features = len(model.encoder.feature_names)
+    columns = len(model.encoder.features)
+    encoded = "" if features == columns else f" from {plural(columns, 'column')}"
+    classes = plural(len(report.class_sizes), "class")
+    screen.line(f"{table.source}: {plural(rows, 'row')}, {plural(features, 'feature')}{encoded}, {classes}", "bold")
+    screen.line(_sizes(report.class_sizes))
+    if report.scores is not None:
+        source = f"seed {settings.seed}" if model.record["test_data"] is None else model.record["test_data"]
+        screen.heading(f"Held out: {plural(report.held_out_rows, 'row')} ({source}), fitted on {report.train_rows:,}")
+        show_summary(screen, report.scores, model.labels.names)
+    screen.heading("Certificate")
+    show_certificates(screen, report)
+    screen.console.print()
+    screen.notes(report.notes)
+    what = "all rows" if report.saved.rows == rows else "the training rows only"
+    screen.line(f"Saved {place}: fitted on {what}, {report.saved.rows:,}. Took {_seconds(seconds)} in all.")
+
+
+def _sizes(sizes: dict[str, int]) -> str:
+    if len(sizes) <= MOST_SIZES:
+        return "  ".join(f"{name}: {size:,}" for name, size in sizes.items())
+    least, most = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
+    return f"from {plural(sizes[least], 'row')} ({least}) to {plural(sizes[most], 'row')} ({most}) each"
+
+
+def show_summary(screen: Screen, scores: Scores, names: Sequence[str]) -> None:
+    """Print accuracy and log-loss beside the constant answer."""
+    base = scores.baseline
+    screen.grid(
+        ["", "model", "baseline"],
+        [
+            ["accuracy", f"{scores.accuracy:.4f}", f"{base.accuracy:.4f}"],
+            ["log-loss (nats per row)", f"{scores.log_loss:.4f}", f"{base.log_loss:.4f}"],
+        ],
+    )
+    screen.line(f"Baseline: always {names[base.code]}, the largest class; its log-loss: the class frequencies.", "dim")
+
+
+def show_certificates(screen: Screen, report: FitReport) -> None:
+    """Print how near the fits are to their optima, the one that is saved last."""
+    fits = [report.saved] if report.scored in (None, report.saved) else [report.scored, report.saved]
+    certificates: list[Certificate] = [fit for fit in fits if fit is not None]
+    head = [f"{plural(c.rows, 'row')}{', saved' if c is report.saved else ''}" for c in certificates]
+    screen.grid(
+        ["fitted on", *head],
+        [
+            ["status", *(Text(c.status, style=STATUS_STYLES.get(c.status, "yellow")) for c in certificates)],
+            ["objective (nats)", *(f"{c.objective:.8g}" for c in certificates)],
+            ["above the optimum by at most", *(f"{c.gap:.1e}" for c in certificates)],
+            ["  relative to the objective", *(f"{_ratio(c.gap, c.objective):.1e}" for c in certificates)],
+            ["gradient norm", *(f"{c.grad_norm:.1e}" for c in certificates)],
+            ["passes over the data", *(f"{c.passes:.4g}" for c in certificates)],
+            ["time", *(_seconds(c.seconds) for c in certificates)],
+        ],
+    )
+
+
+def _ratio(gap: float, objective: float) -> float:
+    return gap / objective if objective else math.nan
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.1f} s" if seconds < 100 else f"{seconds:.0f} s"
+
+
+def show_scores(screen: Screen, scores: Scores, names: Sequence[str], source: str, notes: Sequence[str]) -> None:
+    """Print the figures of an evaluation."""
+    screen.line(f"{source}: {plural(scores.n_rows, 'row')}, {plural(len(names), 'class')}", "bold")
+    screen.console.print()
+    show_summary(screen, scores, names)
+    screen.heading("Classes")
+    figures = zip(names, scores.precision, scores.recall, scores.f1, scores.class_log_loss, scores.support, strict=True)
+    rows = [[name, *map(_share, values), f"{count:,}"] for name, *values, count in figures]
+    rows.append(["mean over classes, F1", "", "", _share(scores.macro_f1), "", f"{scores.support.sum():,}"])
+    screen.grid(["class", "precision", "recall", "F1", "log-loss", "rows"], rows, last=1)
+    show_confusion(screen, scores, names)
+    if notes:
+        screen.console.print()
+        screen.notes(notes)
+
+
+def _share(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.4f}"
+
+
+def show_confusion(screen: Screen, scores: Scores, names: Sequence[str]) -> None:
+    """Print the confusion matrix where it fits, and otherwise the most frequent mistakes."""
+    if len(names) <= MOST_MATRIX:
+        for heads in (list(names), [f"#{i + 1}" for i in range(len(names))]):
+            numbered = heads != list(names)
+            rows = [
+                [f"{heads[i]} {name}" if numbered else name, *(f"{n:,}" if n else "·" for n in scores.confusion[i])]
+                for i, name in enumerate(names)
+            ]
+            grid = make_grid(["true class", *heads], rows)
+            if screen.console.measure(grid).minimum <= screen.console.width and _fits(screen, heads, rows):
+                screen.heading("Confusion matrix: rows are true classes, columns predicted ones")
+                screen.console.print(grid)
+                return
+    mistakes = scores.confusions(MOST_CONFUSIONS)
+    screen.heading("Most frequent confusions")
+    if not mistakes:
+        screen.line("none: every known row is right")
+        return
+    shares = [f"{n / scores.support[i]:.1%}" for i, _, n in mistakes]
+    screen.grid(
+        ["true class", "taken for", "rows", "of the class"],
+        [[names[i], names[j], f"{n:,}", share] for (i, j, n), share in zip(mistakes, shares, strict=True)],
+    )
+
+
+def _fits(screen: Screen, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether every cell of the matrix fits without folding."""
+    lines = [["true class", *heads], *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heads) + 1)]
+    return sum(widths) + 2 * len(heads) <= screen.console.width
+
+
+def fit_json(report: FitReport, place: Path, seconds: float) -> str:
+    """Return the report of a fit as JSON."""
+    record = dict(report.model.record)
+    record |= {"model": str(place), "saved_rows": report.saved.rows, "seconds": seconds, "notes": report.notes}
+    record["features"] = report.model.encoder.feature_names
+    return _json(record)
+
+
+def scores_json(scores: Scores, names: Sequence[str], notes: Sequence[str]) -> str:
+    """Return the figures of an evaluation as JSON."""
+    columns = ("precision", "recall", "f1", "class_log_loss", "support")
+    values = zip(names, *(getattr(scores, column).tolist() for column in columns), strict=True)
+    classes = [
+        dict(zip(("class", "precision", "recall", "f1", "log_loss", "rows"), row, strict=True)) for row in values
+    ]
+    confusion = {"classes": list(names), "rows": scores.confusion.tolist()}
+    baseline = asdict(scores.baseline) | {"class": names[scores.baseline.code]}
+    return _json(
+        {**scores.summary(), "baseline": baseline, "per_class": classes, "confusion": confusion, "notes": list(notes)}
+    )
+
+
+def _json(value: Any) -> str:
+    """Return JSON, where nan and inf, which it does not know, become null."""
+    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
