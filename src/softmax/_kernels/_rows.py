@@ -31,7 +31,6 @@ def quiet(function: _F) -> _F:
     return silent  # type: ignore[return-value]
 
 
-
 class Row(NamedTuple):
     """Rows of z = x/temperature along one axis; what is reduced keeps the axis with length 1."""
 

@@ -207,9 +207,7 @@ def _gradient(xp: Any, logits: Any, loss: _Loss, axis: int, options: LossOptions
     return _finish(xp, loss, gradient, axis, options, row_scale, logits.dtype)
 
 
-def _finish(
-    xp: Any, loss: _Loss, values: Any, axis: int, options: LossOptions, row_scale: Any, dtype: Any
-) -> Any:
+def _finish(xp: Any, loss: _Loss, values: Any, axis: int, options: LossOptions, row_scale: Any, dtype: Any) -> Any:
     """Scale the rows, blank what has no derivative, round once."""
     if row_scale is not None:
         if getattr(row_scale, "ndim", None):
