@@ -1,0 +1,10 @@
+"""Softmax (multinomial logistic) regression, fitted to a certified optimum.
+
+Parts, each in its own file: `_rows` (what is asked of X), `_objective` (value, gradient, Hessian), `_certificate`
+(distance to the optimum), `_newton` with `_preconditioners` and `_solvers` (the way there), `_estimator` (labels,
+validation, scikit-learn's conventions).
+"""
+
+from ._estimator import SoftmaxRegression
+
+__all__ = ["SoftmaxRegression"]

@@ -1,0 +1,105 @@
+"""Approximate inverses of the Hessian, for conjugate gradients. Each has `solve`, (K, p) -> (K, p), symmetric and
+positive on contrasts.
+
+What is added to the intercepts of all classes at once changes nothing, so the Hessian is singular there; both inverses
+return matrices whose rows sum to 0 over the classes, given one that does.
+"""
+
+from typing import Protocol
+
+import numpy as np
+import scipy.linalg
+
+from ._objective import MultinomialObjective
+from ._rows import Floats
+
+
+class Preconditioner(Protocol):
+    """An approximate inverse of the Hessian."""
+
+    def solve(self, residual: Floats) -> Floats:
+        """Apply it to a (K, p) matrix whose rows sum to 0 over the classes."""
+
+
+class KroneckerInverse:
+    """The inverse of M ⊗ Σ + λI with M = Σ π_i (diag p_i − p_i p_iᵀ) and Σ the covariance of the features; exact where
+    p_i is the same for all i.
+
+    Both factors are diagonalised, Σ once for all M. With `covariance` of one dimension, the variances, Σ is taken as
+    diagonal.
+    """
+
+    def __init__(self, covariance: Floats, penalty: float, intercept: bool) -> None:
+        self._penalty = penalty
+        self._intercept = intercept
+        self._vectors: Floats | None = None
+        if covariance.ndim == 2:
+            values, self._vectors = scipy.linalg.eigh(covariance, check_finite=False)
+            self._values = np.maximum(values, 0.0)
+        else:
+            self._values = covariance
+        self._class_values: Floats
+        self._class_vectors: Floats
+
+    def update(self, class_covariance: Floats) -> None:
+        """Take a new M; the direction of equal logits, where it is singular, is left out."""
+        values, vectors = scipy.linalg.eigh(class_covariance, check_finite=False)
+        floor = np.finfo(np.float64).eps * max(float(values[-1]), np.finfo(np.float64).tiny)
+        self._class_values = np.maximum(values[1:], floor)
+        self._class_vectors = vectors[:, 1:]
+
+    def solve(self, residual: Floats) -> Floats:
+        """(M ⊗ Σ + λI)⁻¹ on the coefficients, M⁻¹ on the intercepts."""
+        rotated = self._class_vectors.T @ (residual[:, :-1] if self._intercept else residual)
+        scale = np.outer(self._class_values, self._values) + self._penalty
+        if self._vectors is None:
+            rotated = rotated / scale
+        else:
+            rotated = ((rotated @ self._vectors) / scale) @ self._vectors.T
+        if self._intercept:
+            constant = (self._class_vectors.T @ residual[:, -1]) / self._class_values
+            rotated = np.column_stack([rotated, constant])
+        solution: Floats = self._class_vectors @ rotated
+        return solution
+
+
+class FactoredHessian:
+    """The inverse of the whole Hessian as it was at the point where it was assembled, by a Cholesky factor in the
+    contrasts to one class."""
+
+    def __init__(self, objective: MultinomialObjective) -> None:
+        n_classes, width = objective.shape
+        self._reference = int(np.argmax(objective.frequency))
+        hessian = objective.reduced_hessian(self._reference)
+        # ‖W‖² in the contrasts A is ‖A‖² − ‖Σ_k A_k‖² / K.
+        d = width - int(objective.has_intercept)
+        own = np.arange(n_classes - 1)[:, None] * width + np.arange(d)
+        for k in range(n_classes - 1):
+            hessian[own[k], own[k]] += objective.penalty
+            for other in range(k + 1):
+                hessian[own[k], own[other]] -= objective.penalty / n_classes
+        self._factor = _cholesky(hessian)
+
+    def solve(self, residual: Floats) -> Floats:
+        """C H⁻¹ Cᵀ with C the map from contrasts to K centred sets."""
+        centred = residual - residual.mean(axis=0)
+        right = np.delete(centred, self._reference, axis=0)
+        contrasts = scipy.linalg.cho_solve((self._factor, True), right.ravel(), check_finite=False).reshape(right.shape)
+        solution: Floats = np.insert(contrasts, self._reference, 0.0, axis=0)
+        solution -= solution.mean(axis=0)
+        return solution
+
+
+def _cholesky(matrix: Floats) -> Floats:
+    """The lower factor; a matrix that rounding has made indefinite gets a growing part of its diagonal added (it only
+    preconditions)."""
+    diagonal = np.diag(matrix).copy()
+    floor = diagonal.max() * np.finfo(np.float64).tiny
+    for power in range(-14, 1):
+        try:
+            factor: Floats = scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            np.fill_diagonal(matrix, diagonal + 10.0**power * np.maximum(diagonal, floor))
+        else:
+            return factor
+    return np.asfortranarray(np.diag(np.sqrt(np.maximum(diagonal, floor))))
