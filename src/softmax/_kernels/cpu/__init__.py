@@ -1,0 +1,345 @@
+"""The kernel set for NumPy, compiled by Numba: chooses kernel, layout and threads (README.md of `_kernels` holds the contract).
+
+Three ways lead to the kernels:
+
+* contiguous float32 or float64, last axis, no mask: straight, shared among the threads;
+* the same over another axis: softmax has a kernel for columns;
+* everything else (strides, masks, temperature, float16, bfloat16): in cache-sized blocks of contiguous rows (`layout`).
+
+Rare options (complex and weighted logsumexp, losses with probabilities, smoothing, softcap, z-loss) and long double go
+to the portable set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..._typing import LossOptions
+from .. import portable
+from ..portable import cross_entropy_hvp, entropy, kl_divergence
+from . import columns, fast, gradients, losses, rows
+from .layout import map_rows, reduce_rows, row_blocks, working_dtype
+from .threads import SHARE, over_rows
+
+__all__ = [
+    "cross_entropy",
+    "cross_entropy_hvp",
+    "entropy",
+    "kl_divergence",
+    "log_softmax",
+    "log_softmax_jvp",
+    "log_softmax_last",
+    "log_softmax_vjp",
+    "logsumexp",
+    "logsumexp_last",
+    "softmax",
+    "softmax_jvp",
+    "softmax_last",
+    "softmax_vjp",
+]
+
+_PLAIN = (np.dtype(np.float32), np.dtype(np.float64))
+SHORT = 32  # rows up to this length are computed sixteen at a time
+
+
+def _flat(x: Any) -> Any:
+    """A C-contiguous array as one axis. Kernels never write what they read, but are compiled for writable memory."""
+    x = x.reshape(-1)
+    if not x.flags.writeable:
+        x = np.asarray(_Memory(x))
+    return x
+
+
+class _Memory:
+    """Read-only memory under an interface that does not say so."""
+
+    def __init__(self, x: Any) -> None:
+        self.owner = x
+        self.__array_interface__ = {**x.__array_interface__, "data": (x.__array_interface__["data"][0], False)}
+
+
+def _compiled(dtype: np.dtype[Any]) -> bool:
+    """Whether some kernel serves this dtype; long double and complex have none."""
+    return dtype.itemsize <= 8 and dtype.kind != "c"
+
+
+def _straight(x: Any) -> bool:
+    """Whether kernels can read x where it lies."""
+    return x.dtype in _PLAIN and x.flags.c_contiguous and x.flags.aligned
+
+
+def _softmax_flat(x: Any, n: int, out: Any) -> None:
+    """softmax of flat rows, short ones sixteen at a time; the bits do not depend on the choice."""
+    together = x.size // (n * 16) * (n * 16) if n <= SHORT else 0
+    if together:
+        columns.softmax_short_rows(x[:together], n, out[:together])
+    if together < x.size:
+        rows.softmax_rows(x[together:], n, out[together:])
+
+
+_FORWARD: dict[tuple[str, str], Callable[..., None]] = {
+    ("softmax", "accurate"): _softmax_flat,
+    ("softmax", "fast"): fast.softmax_rows,
+    ("log_softmax", "accurate"): rows.log_softmax_rows,
+    ("log_softmax", "fast"): fast.log_softmax_rows,
+    ("logsumexp", "accurate"): rows.logsumexp_rows,
+    ("logsumexp", "fast"): fast.logsumexp_rows,
+}
+
+
+def _kernel(name: str, precision: str, dtype: np.dtype[Any]) -> Callable[..., None]:
+    """The fast kernels are for float32 rows alone."""
+    return _FORWARD[name, precision if dtype == np.float32 else "accurate"]
+
+
+def _along_rows(kernel: Callable[..., None], x: Any, n: int, out: Any, width: int) -> None:
+    """kernel(x, n, out) on flat arrays, shared among the threads; `width` elements of out belong to a row."""
+
+    def task(start: int, stop: int) -> None:
+        kernel(x[start * n : stop * n], n, out[start * width : stop * width])
+
+    over_rows(task, x.size // n, x.size)
+
+
+def softmax_last(x: Any) -> Any:
+    """softmax of an aligned C-contiguous float32 or float64 array over its last axis."""
+    out = np.empty(x.shape, x.dtype)
+    if x.ndim == 1 and x.flags.writeable:
+        rows.softmax_rows(x, x.size, out)
+    elif x.size < 2 * SHARE:
+        _softmax_flat(_flat(x), x.shape[-1], out.reshape(-1))
+    else:
+        _along_rows(_softmax_flat, _flat(x), x.shape[-1], out.reshape(-1), x.shape[-1])
+    return out
+
+
+def log_softmax_last(x: Any) -> Any:
+    """log_softmax of such an array."""
+    out = np.empty(x.shape, x.dtype)
+    if x.ndim == 1 and x.flags.writeable:
+        rows.log_softmax_rows(x, x.size, out)
+    else:
+        _along_rows(rows.log_softmax_rows, _flat(x), x.shape[-1], out.reshape(-1), x.shape[-1])
+    return out
+
+
+def logsumexp_last(x: Any) -> Any:
+    """logsumexp of such an array; a NumPy scalar where one number remains."""
+    out = np.empty(x.shape[:-1], x.dtype)
+    _along_rows(rows.logsumexp_rows, _flat(x), x.shape[-1], out.reshape(-1), 1)
+    return out[()]
+
+
+def _forward(
+    name: str, x: Any, axis: int, where: Any, temperature: float, precision: str, out: Any, masked: float
+) -> Any:
+    """softmax and log_softmax in every layout."""
+    result = out
+    if out is None or out.dtype != x.dtype or (out is not x and np.may_share_memory(x, out)):
+        result = np.empty(x.shape, x.dtype)
+    if x.size:
+        kernel = _kernel(name, precision, x.dtype)
+        if where is None and temperature == 1.0 and _straight(x) and _straight(result) and x.size:
+            n = x.shape[axis]
+            if axis == x.ndim - 1:
+                _along_rows(kernel, _flat(x), n, result.reshape(-1), n)
+                return _delivered(result, out)
+            if name == "softmax":
+                _softmax_columns(x, axis, result)
+                return _delivered(result, out)
+        with np.errstate(all="ignore"):
+            map_rows(kernel, x, axis, result, where=where, temperature=temperature, masked=masked)
+    return _delivered(result, out)
+
+
+def _softmax_columns(x: Any, axis: int, out: Any) -> None:
+    """softmax over an axis that is not the last one of a contiguous array."""
+    n = x.shape[axis]
+    inner = int(np.prod(x.shape[axis + 1 :]))
+    flat, target = _flat(x), out.reshape(-1)
+    block = n * inner
+
+    def task(start: int, stop: int) -> None:
+        columns.softmax_columns(flat[start * block : stop * block], n, inner, target[start * block : stop * block])
+
+    over_rows(task, x.size // block, x.size)
+
+
+def _delivered(result: Any, out: Any) -> Any:
+    """The result in the array that the caller gave."""
+    if out is None or result is out:
+        return result
+    with np.errstate(all="ignore"):
+        np.copyto(out, result, casting="same_kind")
+    return out
+
+
+def softmax(
+    x: Any,
+    axis: int,
+    *,
+    where: Any = None,
+    temperature: float = 1.0,
+    precision: str = "accurate",
+    out: Any = None,
+) -> Any:
+    """exp(x/T) over its sum."""
+    if not _compiled(x.dtype):
+        return portable.softmax(x, axis, where=where, temperature=temperature, out=out)
+    return _forward("softmax", x, axis, where, temperature, precision, out, 0.0)
+
+
+def log_softmax(
+    x: Any,
+    axis: int,
+    *,
+    where: Any = None,
+    temperature: float = 1.0,
+    precision: str = "accurate",
+    out: Any = None,
+) -> Any:
+    """x/T minus the log of the sum of exp(x/T)."""
+    if not _compiled(x.dtype):
+        return portable.log_softmax(x, axis, where=where, temperature=temperature, out=out)
+    return _forward("log_softmax", x, axis, where, temperature, precision, out, -np.inf)
+
+
+def logsumexp(
+    x: Any,
+    axis: int,
+    *,
+    b: Any = None,
+    where: Any = None,
+    temperature: float = 1.0,
+    precision: str = "accurate",
+    return_sign: bool = False,
+) -> Any:
+    """log of the sum of exp(x/T), without the axis."""
+    if b is not None or return_sign or not _compiled(x.dtype) or x.shape[axis] == 0:
+        options = {"b": b, "where": where, "temperature": temperature, "return_sign": return_sign}
+        return portable.logsumexp(x, axis, **options)
+    out = np.empty(x.shape[:axis] + x.shape[axis + 1 :], x.dtype)
+    if x.size:
+        kernel = _kernel("logsumexp", precision, x.dtype)
+        if where is None and temperature == 1.0 and _straight(x) and axis == x.ndim - 1:
+            _along_rows(kernel, _flat(x), x.shape[axis], out.reshape(-1), 1)
+        else:
+            with np.errstate(all="ignore"):
+                reduce_rows(kernel, x, axis, out, where=where, temperature=temperature)
+    return out[()]
+
+
+def _derivative(
+    kernel: Callable[..., None], x: Any, v: Any, axis: int, where: Any, temperature: float
+) -> Any:
+    """A product with the Jacobian: kernel(x, v, n, 1/T, out)."""
+    dtype = np.result_type(x.dtype, v.dtype)
+    out = np.empty(x.shape, dtype)
+    if x.size == 0:
+        return out
+    n = x.shape[axis]
+    if where is None and temperature == 1.0 and axis == x.ndim - 1 and _straight(x) and _straight(v) and x.dtype == v.dtype:
+        flat, operand, target = _flat(x), _flat(v), out.reshape(-1)
+
+        def task(start: int, stop: int) -> None:
+            part = slice(start * n, stop * n)
+            kernel(flat[part], operand[part], n, 1.0, target[part])
+
+        over_rows(task, x.size // n, x.size)
+        return out
+
+    def scaled(x: Any, v: Any, n: int, out: Any) -> None:
+        kernel(x, v, n, 1.0 / temperature, out)
+
+    work = working_dtype(dtype)
+    with np.errstate(all="ignore"):
+        x = x if x.dtype.itemsize == work.itemsize or work == np.float32 else x.astype(work)
+        map_rows(scaled, x, axis, out, others=(v,), where=where, temperature=temperature)
+    return out
+
+
+def _product(name: str, kernel: Callable[..., None]) -> Callable[..., Any]:
+    """The public form of one product with a Jacobian."""
+
+    def product(x: Any, v: Any, axis: int, *, where: Any = None, temperature: float = 1.0) -> Any:
+        if not (_compiled(x.dtype) and _compiled(v.dtype)):
+            return getattr(portable, name)(x, v, axis, where=where, temperature=temperature)
+        return _derivative(kernel, x, v, axis, where, temperature)
+
+    product.__name__ = name
+    return product
+
+
+softmax_vjp = softmax_jvp = _product("softmax_vjp", gradients.softmax_vjp_rows)
+log_softmax_vjp = _product("log_softmax_vjp", gradients.log_softmax_vjp_rows)
+log_softmax_jvp = _product("log_softmax_jvp", gradients.log_softmax_jvp_rows)
+
+
+def _is_plain_loss(logits: Any, target: Any, options: LossOptions) -> bool:
+    """Class indices and at most class weights and an ignored index: what the compiled loss serves."""
+    return (
+        target.ndim == logits.ndim - 1
+        and target.dtype.kind in "iu"
+        and _compiled(logits.dtype)
+        and options.label_smoothing == 0.0
+        and options.where is None
+        and options.temperature == 1.0
+        and options.softcap is None
+        and options.z_loss == 0.0
+    )
+
+
+def cross_entropy(
+    logits: Any, target: Any, axis: int, options: LossOptions, *, row_scale: Any = None, want_grad: bool = False
+) -> tuple[Any, Any]:
+    """The loss of each row, and the gradient of Σ row_scale · loss in the logits (or None)."""
+    if not _is_plain_loss(logits, target, options) or logits.size == 0:
+        return portable.cross_entropy(logits, target, axis, options, row_scale=row_scale, want_grad=want_grad)
+    work = working_dtype(logits.dtype)
+    index = np.asarray(target, np.int64)
+    if options.ignore_index is not None:
+        index = np.where(index == options.ignore_index, -1, index)
+    weight = np.ones(1) if options.weight is None else np.asarray(options.weight, np.float64)[index]
+    factor = weight if row_scale is None else weight * np.asarray(row_scale, np.float64)
+    loss = np.empty(target.shape, work)
+    gradient = np.empty(logits.shape, logits.dtype) if want_grad else None
+    n = logits.shape[axis]
+    moved = np.moveaxis(logits, axis, -1)
+    weight, factor = (v if v.size == 1 else np.broadcast_to(v, target.shape) for v in (weight, factor))
+    if axis == logits.ndim - 1 and _straight(logits):
+        flat = _flat(logits)
+        sink = np.empty(0, work) if gradient is None else gradient.reshape(-1)
+        index, losses_out = np.ascontiguousarray(index).reshape(-1), loss.reshape(-1)
+        weight, factor = (np.ascontiguousarray(v).reshape(-1) for v in (weight, factor))
+
+        def task(start: int, stop: int) -> None:
+            part = slice(start * n, stop * n)
+            own = slice(start, stop)
+            losses.cross_entropy_rows(
+                flat[part],
+                n,
+                index[own],
+                weight if weight.size == 1 else weight[own],
+                factor if factor.size == 1 else factor[own],
+                losses_out[own],
+                sink if gradient is None else sink[part],
+            )
+
+        over_rows(task, index.size, logits.size)
+        return loss, gradient
+    moved_gradient = None if gradient is None else np.moveaxis(gradient, axis, -1)
+    for where in row_blocks(moved.shape[:-1], n):
+        block = np.ascontiguousarray(moved[where], work).reshape(-1)
+        part = np.ascontiguousarray(index[where]).reshape(-1)
+        result = np.empty(part.shape, work)
+        sink = np.empty(block.size if want_grad else 0, work)
+        shares = (v.reshape(-1) if v.size == 1 else np.ascontiguousarray(v[where]).reshape(-1) for v in (weight, factor))
+        losses.cross_entropy_rows(block, n, part, *shares, result, sink)
+        loss[where] = result.reshape(index[where].shape)
+        if moved_gradient is not None:
+            with np.errstate(all="ignore"):
+                np.copyto(moved_gradient[where], sink.reshape(moved[where].shape), casting="unsafe")
+    return loss, gradient

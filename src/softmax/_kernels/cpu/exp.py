@@ -13,8 +13,6 @@ Every multiply-add is an explicit fma and every sum has its order: rows, tails a
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
-import math
-
 from numba import types
 from numba.extending import overload
 
@@ -133,6 +131,18 @@ def scratch(e, out, start):  # pragma: no cover - compiled
     """(array, offset) for the exponentials of a row: the buffer e for float32, the output itself for float64."""
 
 
+def wide(v):  # pragma: no cover - compiled
+    """v as float64."""
+
+
+def narrow_like(v, like):  # pragma: no cover - compiled
+    """float64 v in the dtype of the row."""
+
+
+def deviation(v, centre, rest):  # pragma: no cover - compiled
+    """v - (centre + rest) in float64, rounded once: centre and rest are the exact sum of two numbers."""
+
+
 def shifted_minus(x, m, c, like):  # pragma: no cover - compiled
     """x - m - c, rounded once (float32) or to within an ulp (float64); c >= 0 >= x - m, hence no cancellation."""
 
@@ -202,9 +212,31 @@ def _shifted_minus(x, m, c, like):
         return lambda x, m, c, like: narrow((widen(x) - widen(m)) - c)
 
     def exact(x, m, c, like):
-        h, low = two_sum(x, splat(0.0) - m)
+        h, low = two_sum(x, -m)
         low = select(less(h, splat(_LOWEST64)), splat(0.0), low)
         return h - (c - low)
+
+    return exact
+
+
+@overload(wide, jit_options=_INLINE)
+def _wide(v):
+    return (lambda v: widen(v)) if v.dtype == types.float32 else (lambda v: v)
+
+
+@overload(narrow_like, jit_options=_INLINE)
+def _narrow_like(v, like):
+    return (lambda v, like: narrow(v)) if like.dtype == types.float32 else (lambda v, like: v)
+
+
+@overload(deviation, jit_options=_INLINE)
+def _deviation(v, centre, rest):
+    if v.dtype == types.float32:
+        return lambda v, centre, rest: widen(v) - centre
+
+    def exact(v, centre, rest):
+        d, low = two_sum(v, -centre)
+        return d + (low - rest)
 
     return exact
 
@@ -251,13 +283,7 @@ def fold_max(v):
 
 
 @inlined
-def reciprocal(total, error):
-    """1 / (total + error) as high + low."""
-    high = 1.0 / total
-    return high, (fma(-total, high, 1.0) - error * high) * high
-
-
-@inlined
-def log_of_sum(ties, rest):
-    """log(ties + rest), for rest the sum of the terms below the maximum: accurate when it is tiny."""
-    return math.log1p(rest) if ties == 1 else math.log(ties + rest)
+def reciprocal(total, error, one):
+    """1 / (total + error) as high + low; `one` is 1 in the kind of total, scalar or vector."""
+    high = one / total
+    return high, (fma(high, -total, one) - error * high) * high

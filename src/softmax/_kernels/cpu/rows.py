@@ -16,7 +16,6 @@ from .exp import (
     exp_shifted,
     fold,
     fold_max,
-    log_of_sum,
     quotient,
     reciprocal,
     scratch,
@@ -48,13 +47,6 @@ def row_max(x, start, n):
 
 
 @inlined
-def remove_start(total, error, like):
-    """Take back the unit with which each of the lanes began; the difference is exact."""
-    total = total - LANES * unit(like)
-    return two_sum(total, error)
-
-
-@inlined
 def exp_sum(x, start, n, m, e, offset, keep):
     """Sum of exp(x - m) by lanes, as (total, error); whole vectors are kept in e, the last part is returned."""
     whole = n // LANES * LANES
@@ -72,7 +64,7 @@ def exp_sum(x, start, n, m, e, offset, keep):
         part = select(first(n - whole), v, part)
         acc, error = add_to_larger(acc, error, part, tops)
     total, rounding = fold(acc, error, tops)
-    total, rounding = remove_start(total, rounding, tops)
+    total, rounding = two_sum(total - LANES * unit(tops), rounding)  # the difference is exact
     return total, rounding, part
 
 
@@ -86,7 +78,7 @@ def softmax_rows(x, n, out):
         m = row_max(x, start, n)
         e, offset = scratch(memory, out, start)
         total, error, part = exp_sum(x, start, n, m, e, offset, keep)
-        high, low = reciprocal(total, error)
+        high, low = reciprocal(total, error, 1.0)
         tops, highs, lows = splat(m), splat(high), splat(low)
         for i in range(0, whole, LANES):
             v = load(e, offset + i) if keep else exp_shifted(load(x, start + i), tops)
@@ -96,8 +88,11 @@ def softmax_rows(x, n, out):
 
 
 @inlined
-def rest_sum(x, start, n, m):
-    """(number of elements equal to m, sum of exp(x - m) over the others)."""
+def rest_sum(x, start, n, m, e, offset, keep):
+    """(number of elements equal to m, sum of exp(x - m) over the others as (total, error), the last part of the exponentials).
+
+    All exponentials, those of the maxima included, are kept in e if asked. The sum is nan where m is infinite.
+    """
     whole = n // LANES * LANES
     tops = splat(m)
     ties = 0
@@ -106,30 +101,42 @@ def rest_sum(x, start, n, m):
     for i in range(0, whole, LANES):
         v = load(x, start + i)
         tie = equal(v, tops)
+        w = exp_shifted(v, tops)
+        if keep:
+            store(e, offset + i, w)
         ties += count(tie)
-        acc, error = add(acc, error, select(tie, splat(0.0), exp_shifted(v, tops)), tops)
+        acc, error = add(acc, error, select(tie, splat(0.0), w), tops)
+    part = splat(0.0)
     if whole < n:
         v = load_part(x, start + whole, n - whole, m)
         tie = equal(v, tops)
+        part = exp_shifted(v, tops)
         ties += count(both(tie, first(n - whole)))
-        acc, error = add(acc, error, select(tie, splat(0.0), exp_shifted(v, tops)), tops)
+        acc, error = add(acc, error, select(tie, splat(0.0), part), tops)
     total, rounding = fold(acc, error, tops)
-    return ties, (total + rounding) / unit(tops)
+    return ties, np.nan if math.isinf(m) else total, rounding, part
 
 
 @inlined
-def has_nan(x, start, n, step):
-    for i in range(start, start + n * step, step):
+def log_of_sum(ties, total, rounding, like):
+    """log of the sum of all, from `rest_sum`: accurate when only one term is not tiny."""
+    rest = (total + rounding) / unit(like)
+    return math.log1p(rest) if ties == 1 else math.log(ties + rest)
+
+
+@inlined
+def has_nan(x, start, n):
+    for i in range(start, start + n):
         if x[np.uintp(i)] != x[np.uintp(i)]:
             return True
     return False
 
 
 @inlined
-def logsumexp_of(x, start, n, step, m, log_sum):
+def logsumexp_of(x, start, n, m, log_sum):
     """m + log_sum; an infinite m decides, unless there is a nan behind it."""
     if math.isinf(m):
-        return np.nan if has_nan(x, start, n, step) else np.float64(m)
+        return np.nan if has_nan(x, start, n) else np.float64(m)
     return np.float64(m) + log_sum
 
 
@@ -137,11 +144,12 @@ def logsumexp_of(x, start, n, step, m, log_sum):
 def log_softmax_rows(x, n, out):
     """x - m - log(sum)."""
     whole = n // LANES * LANES
+    nothing = buffer(0)
     for start in range(0, x.size, n):
         m = row_max(x, start, n)
-        ties, rest = rest_sum(x, start, n, m)
         tops = splat(m)
-        log_sums = splat(log_of_sum(ties, rest))
+        ties, total, error, _ = rest_sum(x, start, n, m, nothing, 0, False)
+        log_sums = splat(log_of_sum(ties, total, error, tops))
         for i in range(0, whole, LANES):
             store(out, start + i, shifted_minus(load(x, start + i), tops, log_sums, tops))
         if whole < n:
@@ -152,7 +160,8 @@ def log_softmax_rows(x, n, out):
 @kernel
 def logsumexp_rows(x, n, out):
     """m + log(sum), one number per row."""
+    nothing = buffer(0)
     for row in range(out.size):
         m = row_max(x, row * n, n)
-        ties, rest = rest_sum(x, row * n, n, m)
-        out[row] = logsumexp_of(x, row * n, n, 1, m, log_of_sum(ties, rest))
+        ties, total, error, _ = rest_sum(x, row * n, n, m, nothing, 0, False)
+        out[row] = logsumexp_of(x, row * n, n, m, log_of_sum(ties, total, error, splat(m)))

@@ -8,7 +8,10 @@ Arrays are contiguous; an index counts elements from their start. `load_part` an
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc"
+import functools
+import hashlib
 import operator
+from pathlib import Path
 
 from llvmlite import ir
 from numba import njit, types
@@ -18,7 +21,30 @@ from numba.extending import intrinsic, lower_builtin, models, register_model, ty
 LANES = 16
 
 inlined = njit(forceinline=True, error_model="numpy")
-kernel = njit(nogil=True, cache=True, error_model="numpy")
+
+
+@functools.cache
+def _sources() -> str:
+    """A digest of this folder: a kernel depends on all that is inlined into it, not on its own file alone."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def kernel(function):
+    """Compile at the first call for each dtype; keep the code on disk, for as long as no source of this folder changes.
+
+    Numba keeps it beside the source, or in the user's cache folder where that cannot be written; without either, it is
+    compiled anew in each process.
+    """
+    dispatcher = njit(nogil=True, error_model="numpy")(function)
+    try:
+        dispatcher.enable_caching()
+    except RuntimeError:
+        return dispatcher
+    dispatcher._cache._cache_file._source_stamp = _sources()
+    return dispatcher
 
 
 class Vector(types.Type):
@@ -82,6 +108,16 @@ def _operator(operation, name):
     @lower_builtin(operation, Vector, Vector)
     def emit(context, builder, signature, args):
         return getattr(builder, name)(*args)
+
+
+@type_callable(operator.neg)
+def _neg_typed(context):
+    return lambda a: a if isinstance(a, Vector) else None
+
+
+@lower_builtin(operator.neg, Vector)
+def _neg(context, builder, signature, args):
+    return builder.fneg(args[0])
 
 
 _operator(operator.add, "fadd")
@@ -251,6 +287,47 @@ def store_part(typingctx, array, index, count, vector):
         pointer, kind, align = _pointer(context, builder, array, *args[:2])
         arguments = [args[3], pointer, ir.Constant(ir.IntType(32), align), _first(builder, args[2])]
         _call(builder, f"llvm.masked.store.{_suffix(kind)}.p0", ir.VoidType(), arguments)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, vector), codegen
+
+
+def _addresses(context, builder, array_type, array, index, step):
+    """The addresses of elements index, index + step, ..., as a vector of pointers."""
+    element = context.get_value_type(array_type.dtype)
+    data = context.make_array(array_type)(context, builder, array).data
+    whole = ir.VectorType(ir.IntType(64), LANES)
+    steps = builder.mul(_constant_vector(context, builder, Vector(types.int64), step), ir.Constant(whole, list(range(LANES))))
+    offsets = builder.add(steps, _constant_vector(context, builder, Vector(types.int64), index))
+    size = ir.Constant(whole, [array_type.dtype.bitwidth // 8] * LANES)
+    base = _constant_vector(context, builder, Vector(types.int64), builder.ptrtoint(data, ir.IntType(64)))
+    return builder.inttoptr(builder.add(base, builder.mul(offsets, size)), ir.VectorType(element.as_pointer(), LANES))
+
+
+@intrinsic
+def gather(typingctx, array, index, step):
+    """Elements index, index + step, ..., index + 15 step."""
+
+    def codegen(context, builder, signature, args):
+        vector = context.get_value_type(Vector(array.dtype))
+        pointers = _addresses(context, builder, array, *args)
+        mask = ir.Constant(ir.VectorType(ir.IntType(1), LANES), [1] * LANES)
+        align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
+        arguments = [pointers, align, mask, ir.Constant(vector, ir.Undefined)]
+        return _call(builder, f"llvm.masked.gather.{_suffix(vector)}.v{LANES}p0", vector, arguments)
+
+    return Vector(array.dtype)(array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def scatter(typingctx, array, index, step, vector):
+    """Write the lanes to elements index, index + step, ..., index + 15 step."""
+
+    def codegen(context, builder, signature, args):
+        pointers = _addresses(context, builder, array, *args[:3])
+        mask = ir.Constant(ir.VectorType(ir.IntType(1), LANES), [1] * LANES)
+        align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
+        _call(builder, f"llvm.masked.scatter.{_suffix(args[3].type)}.v{LANES}p0", ir.VoidType(), [args[3], pointers, align, mask])
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp, vector), codegen
