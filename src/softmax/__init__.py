@@ -18,6 +18,7 @@ from ._errors import (
     SoftmaxWarning,
     TargetError,
 )
+from ._function import log_softmax, logsumexp, softmax
 
 # Loaded on first use, so that `import softmax` costs no more than NumPy.
 _LAZY = {
@@ -40,7 +41,10 @@ __all__ = [
     "SoftmaxWarning",
     "TargetError",
     "load",
+    "log_softmax",
+    "logsumexp",
     "save",
+    "softmax",
 ]
 
 __version__ = "0.1.0"

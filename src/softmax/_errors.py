@@ -69,7 +69,9 @@ class MissingExtraError(SoftmaxError, ImportError):
     @classmethod
     def for_extra(cls, what: str, package: str, extra: str) -> "MissingExtraError":
         """Name what needs the package, and the line to type."""
-        return cls(f"{what} needs {package}, which is not installed:\n\n    pip install 'softmax[{extra}]'\n", name=package)
+        return cls(
+            f"{what} needs {package}, which is not installed:\n\n    pip install 'softmax[{extra}]'\n", name=package
+        )
 
 
 class SoftmaxWarning(UserWarning):
