@@ -34,7 +34,8 @@ def itemsize(xp: Any, dtype: Any) -> int:
 
 def is_complex(xp: Any, x: Any) -> bool:
     """Whether the elements of `x` are complex numbers."""
-    return bool(xp.isdtype(x.dtype, "complex floating"))
+    kind = getattr(x.dtype, "kind", None)  # numpy.isdtype refuses the dtypes of other packages, such as bfloat16
+    return kind == "c" if isinstance(kind, str) else bool(xp.isdtype(x.dtype, "complex floating"))
 
 
 def wide_dtype(xp: Any, x: Any) -> Any:
