@@ -4,8 +4,9 @@ Loaded by `_dispatch` when the caller's array is a tensor. CPU tensors go throug
 others through the portable kernels in PyTorch's own operations.
 
 A call that nothing watches goes straight to the kernel. Otherwise each function of `_torch_rows` and
-`_torch_losses` is bound twice, because neither binding can do all: an `autograd.Function` has forward mode but Dynamo
-refuses it for its `jvp`, and a custom operator compiles but returns zero tangents without a word.
+`_torch_losses` is bound three times, because no binding can do all: an `autograd.Function` has forward mode but
+Dynamo refuses it for its `jvp`; a custom operator compiles but returns zero tangents without a word; PyTorch's own
+operations, which compile and have tangents, stand in where a transform is compiled.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _OPTION_SCHEMA = (
 
 def _watched(*tensors: Tensor | None) -> bool:
     """Whether anything but the values of the result is wanted: a derivative, a batched dimension, a graph."""
-    if torch.compiler.is_compiling() or forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
+    if torch.compiler.is_compiling() or _transformed():
         return True
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
@@ -40,7 +41,7 @@ def _bind_function(rule: Any, call: Any) -> Any:
     """Bind the rule as an `autograd.Function`: backward, forward mode and vmap in eager mode."""
     n = len(rule.tensors)
 
-    class Bound(torch.autograd.Function):  # type: ignore[misc]
+    class Bound(torch.autograd.Function):
         @staticmethod
         def forward(*args: Any) -> Tensor:
             return rule.run(*args[:n], rows.Options(*args[n:]))
@@ -131,6 +132,17 @@ def _one_by_one(rule: Any, call: Any, size: int, in_dims: tuple[int | None, ...]
     return torch.stack(rows)
 
 
+def _bind_formula(rule: Any, call: Any) -> Any:
+    """Bind the rule as PyTorch's own operations: what Dynamo traces inside a transform such as torch.func.jvp."""
+    n = len(rule.tensors)
+
+    def traced(*args: Any) -> Tensor:
+        result: Tensor = rule.formula(*args[:n], rows.Options(*args[n:]))
+        return result
+
+    return traced
+
+
 class _Table:
     """The bound rules by name. What a derivative calls stays in the binding it came from."""
 
@@ -144,6 +156,19 @@ class _Table:
 
 _EAGER = _Table(_bind_function)
 _COMPILED = _Table(_bind_operator)
+_TRACED = _Table(_bind_formula)
+
+
+def _table() -> _Table:
+    """Choose the binding for a call that is watched."""
+    if not torch.compiler.is_compiling():
+        return _EAGER
+    return _TRACED if _transformed() else _COMPILED
+
+
+def _transformed() -> bool:
+    """Whether a transform of torch.func or forward mode is at work."""
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
 def _call(rule: Any, *tensors: Tensor | None, axis: int, **options: Any) -> Tensor:
@@ -151,8 +176,7 @@ def _call(rule: Any, *tensors: Tensor | None, axis: int, **options: Any) -> Tens
     filled = rows.Options(axis, **options)
     if not _watched(*tensors):
         return rule.run(*tensors, filled)
-    table = _COMPILED if torch.compiler.is_compiling() else _EAGER
-    result: Tensor = getattr(table, rule.name)(*tensors, *filled)
+    result: Tensor = getattr(_table(), rule.name)(*tensors, *filled)
     return result
 
 
@@ -199,10 +223,9 @@ def logsumexp(
             return value
         sign = torch.where(value.isnan(), value, (value > -rows.INF).to(value.dtype))
         return value, sign.detach()
-    if not _watched(x, b):
-        return portable.logsumexp(
-            x, axis, b=b, where=where, temperature=temperature, precision=precision, return_sign=return_sign
-        )
+    if torch.compiler.is_compiling() or not _watched(x, b):
+        kernel = portable.logsumexp.__wrapped__  # type: ignore[attr-defined]
+        return kernel(x, axis, b=b, where=where, temperature=temperature, return_sign=return_sign)
     if b is not None:
         dtype = torch.promote_types(x.dtype, b.dtype)
         x, b = torch.broadcast_tensors(x.to(dtype), b.to(dtype))
@@ -275,9 +298,10 @@ def cross_entropy_hvp(
     watched = _watched(logits, target, v, row_scale if isinstance(row_scale, Tensor) else None)
     if not watched:
         return losses.hessian_product(logits, target, v, axis, options, row_scale)
-    table = _COMPILED if torch.compiler.is_compiling() else _EAGER
     tensors = (logits, target, options.weight, options.where)
-    return losses.hessian_product_formula(table, tensors, rows.Options(**_loss_keywords(axis, options)), v, row_scale)
+    return losses.hessian_product_formula(
+        _table(), tensors, rows.Options(**_loss_keywords(axis, options)), v, row_scale
+    )
 
 
 def _loss_keywords(axis: int, options: LossOptions) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ._torch_rows import (
     as_arrays,
     as_tensor,
     cpu_kernels,
+    formula,
     like_rows,
     masked,
     reduced,
@@ -42,6 +43,10 @@ class Entropy:
         return run_kernel("entropy", (x,), o, where, loss_dtype(x))
 
     @staticmethod
+    def formula(x: Tensor, where: Tensor | None, o: Options) -> Tensor:
+        return formula("entropy", (x,), o, where)
+
+    @staticmethod
     def _gradient(f: Any, tensors: Any, o: Options) -> Tensor:
         x, where = tensors
         log_p = f.log_softmax(x, where, *o)
@@ -65,6 +70,10 @@ class KLDivergence:
     @staticmethod
     def run(x: Tensor, y: Tensor, where: Tensor | None, o: Options) -> Tensor:
         return run_kernel("kl_divergence", (x, y), o, where, loss_dtype(x))
+
+    @staticmethod
+    def formula(x: Tensor, y: Tensor, where: Tensor | None, o: Options) -> Tensor:
+        return formula("kl_divergence", (x, y), o, where)
 
     @staticmethod
     def _by_p(f: Any, tensors: Any, o: Options) -> Tensor:
@@ -113,6 +122,10 @@ class CrossEntropy:
         return loss_and_gradient(logits, target, o.axis, loss_options(o, weight, where), None, want_grad=False)[0]
 
     @staticmethod
+    def formula(logits: Tensor, target: Tensor, weight: Tensor | None, where: Tensor | None, o: Options) -> Tensor:
+        return _formula(logits, target, o.axis, loss_options(o, weight, where), None, want_grad=False)[0]
+
+    @staticmethod
     def vjp(f: Any, tensors: Any, o: Options, needs: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         by_logits = f.cross_entropy_gradient(*tensors, g, *o) if needs[0] else None
         by_target = None
@@ -149,6 +162,18 @@ class CrossEntropyGradient:
         o: Options,
     ) -> Tensor:
         result = loss_and_gradient(logits, target, o.axis, loss_options(o, weight, where), row_scale)
+        return result[1]  # type: ignore[return-value]
+
+    @staticmethod
+    def formula(
+        logits: Tensor,
+        target: Tensor,
+        weight: Tensor | None,
+        where: Tensor | None,
+        row_scale: Tensor | None,
+        o: Options,
+    ) -> Tensor:
+        result = _formula(logits, target, o.axis, loss_options(o, weight, where), row_scale, want_grad=True)
         return result[1]  # type: ignore[return-value]
 
     @staticmethod
@@ -191,6 +216,17 @@ def loss_and_gradient(
     plain = dataclasses.replace(options, weight=weight, where=where)
     loss, gradient = cpu_kernels().cross_entropy(x, y, axis, plain, row_scale=scale, want_grad=want_grad)
     return as_tensor(loss, loss_dtype(logits)), None if gradient is None else as_tensor(gradient, logits.dtype)
+
+
+def _formula(
+    logits: Tensor, target: Tensor, axis: int, options: LossOptions, row_scale: Any, *, want_grad: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Both in PyTorch's operations."""
+    kernel = portable.cross_entropy.__wrapped__  # type: ignore[attr-defined]
+    result: tuple[Tensor, Tensor | None] = kernel(
+        logits, target, axis, options, row_scale=row_scale, want_grad=want_grad
+    )
+    return result
 
 
 def hessian_product(

@@ -4,6 +4,7 @@ A rule is one function, as a class of static methods that is never instantiated;
 `tensors`, then the options:
 
     run(*tensors, options)                    values from a kernel; no derivative is recorded
+    formula(*tensors, options)                the same in PyTorch's operations, which can be traced and differentiated
     shape(*tensors, options)                  shape and dtype of the result
     vjp(f, tensors, options, needs, g)        gradient or None for each tensor
     jvp(f, tensors, options, tangents)        tangent of the result; a tangent that is None is zero
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._kernels import _torch_namespace as _torch_namespace  # so that Dynamo finds it loaded
 from ._kernels import portable
 
 INF = float("inf")
@@ -96,6 +98,13 @@ def run_kernel(
     return result
 
 
+def formula(name: str, tensors: tuple[Tensor, ...], o: Options, where: Tensor | None) -> Tensor:
+    """Compute a row kernel in PyTorch's operations, without the guard against NumPy's warnings, which is not traced."""
+    kernel = getattr(portable, name).__wrapped__
+    result: Tensor = kernel(*tensors, o.axis, where=where, temperature=o.temperature)
+    return result
+
+
 def reduced(x: Tensor, axis: int) -> tuple[int, ...]:
     return (*x.shape[:axis], *x.shape[axis + 1 :])
 
@@ -137,6 +146,10 @@ class Softmax:
         return run_kernel("softmax", (x,), o, where, x.dtype, precision=o.precision)
 
     @staticmethod
+    def formula(x: Tensor, where: Tensor | None, o: Options) -> Tensor:
+        return formula("softmax", (x,), o, where)
+
+    @staticmethod
     def vjp(f: Any, tensors: Any, o: Options, needs: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, where = tensors
         return f.softmax_product(x, g, where, *o), None
@@ -157,6 +170,10 @@ class LogSoftmax:
         return run_kernel("log_softmax", (x,), o, where, x.dtype, precision=o.precision)
 
     @staticmethod
+    def formula(x: Tensor, where: Tensor | None, o: Options) -> Tensor:
+        return formula("log_softmax", (x,), o, where)
+
+    @staticmethod
     def vjp(f: Any, tensors: Any, o: Options, needs: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, where = tensors
         return f.log_softmax_vjp(x, g, where, *o), None
@@ -175,6 +192,10 @@ class LogSumExp:
     @staticmethod
     def run(x: Tensor, where: Tensor | None, o: Options) -> Tensor:
         return run_kernel("logsumexp", (x,), o, where, x.dtype, precision=o.precision)
+
+    @staticmethod
+    def formula(x: Tensor, where: Tensor | None, o: Options) -> Tensor:
+        return formula("logsumexp", (x,), o, where)
 
     @staticmethod
     def vjp(f: Any, tensors: Any, o: Options, needs: Any, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -216,15 +237,11 @@ class WeightedLogSumExp:
     def _slopes(f: Any, tensors: Any, o: Options) -> tuple[Tensor, Tensor]:
         """exp(x/T - value) and its product with b, signed as the sum: what d value/d b and d value/d(x/T) are."""
         x, b, where = tensors
-        used = None if b is None else b != 0
-        if where is not None:
-            used = where if used is None else used & where
-        value = f.weighted_logsumexp(x, b, where, *o).unsqueeze(o.axis)
-        exponent = x / o.temperature - value
-        ratio = torch.exp(exponent if used is None else torch.where(used, exponent, -INF))
+        exponent = x / o.temperature - f.weighted_logsumexp(x, b, where, *o).unsqueeze(o.axis)
+        ratio = torch.exp(exponent if where is None else torch.where(where, exponent, -INF))
         if not x.is_complex():
             ratio = ratio * sign_of_sum(x, b, where, o).unsqueeze(o.axis)
-        return ratio, ratio if b is None else torch.where(used, b * ratio, 0.0)
+        return ratio, ratio if b is None else torch.where(b != 0, b * ratio, 0.0)
 
     @staticmethod
     def vjp(f: Any, tensors: Any, o: Options, needs: Any, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -264,6 +281,10 @@ class SoftmaxProduct:
         return run_kernel("softmax_vjp", (x, g), o, where, x.dtype)
 
     @staticmethod
+    def formula(x: Tensor, g: Tensor, where: Tensor | None, o: Options) -> Tensor:
+        return formula("softmax_vjp", (x, g), o, where)
+
+    @staticmethod
     def _second(f: Any, tensors: Any, o: Options, u: Tensor) -> Tensor:
         x, g, where = tensors
         product = f.log_softmax_jvp(x, u, where, *o) * f.log_softmax_jvp(x, g, where, *o)
@@ -298,6 +319,10 @@ class LogSoftmaxVjp:
         return run_kernel("log_softmax_vjp", (x, g), o, where, x.dtype)
 
     @staticmethod
+    def formula(x: Tensor, g: Tensor, where: Tensor | None, o: Options) -> Tensor:
+        return formula("log_softmax_vjp", (x, g), o, where)
+
+    @staticmethod
     def _second(f: Any, tensors: Any, o: Options, u: Tensor) -> Tensor:
         x, g, where = tensors
         total = masked(g, where).sum(o.axis, keepdim=True)
@@ -330,6 +355,10 @@ class LogSoftmaxJvp:
     @staticmethod
     def run(x: Tensor, v: Tensor, where: Tensor | None, o: Options) -> Tensor:
         return run_kernel("log_softmax_jvp", (x, v), o, where, x.dtype)
+
+    @staticmethod
+    def formula(x: Tensor, v: Tensor, where: Tensor | None, o: Options) -> Tensor:
+        return formula("log_softmax_jvp", (x, v), o, where)
 
     @staticmethod
     def vjp(f: Any, tensors: Any, o: Options, needs: Any, g: Tensor) -> tuple[Tensor | None, ...]:

@@ -1,4 +1,4 @@
-"""What every portable kernel starts from: a row split into its maximum, the shifted entries, and the sum of their exponentials.
+"""What every portable kernel starts from: rows split into maximum, shifted entries and their exponentials.
 
 Read once: the logits. Kept: the shifted entries and their exponentials, in the dtype of the arithmetic.
 Every sum over a row is a tree of elementwise additions, so its order is the same for every memory layout.
@@ -69,7 +69,7 @@ def split_rows(xp: Any, x: Any, axis: int, where: Any = None, temperature: float
 
 
 def difference_error(xp: Any, a: Any, b: Any, difference: Any) -> Any:
-    """The rounding error of `difference` = fl(a - b) (TwoSum), 0 where it is not finite."""
+    """Return the rounding error of `difference` = fl(a - b) (TwoSum), 0 where it is not finite."""
     minus_b = difference - a
     error = (a - (difference - minus_b)) - (b + minus_b)
     return xp.where(xp.isfinite(error), error, xp.zeros_like(error))
@@ -107,7 +107,7 @@ def ordered_sum(xp: Any, a: Any, axis: int, *, compensated: bool = False) -> tup
 
 
 def _add(a: Any, a_low: Any, b: Any, b_low: Any, compensated: bool) -> tuple[Any, Any]:
-    """a + b with the rounding error of the addition (TwoSum) and the errors carried so far."""
+    """Return a + b with the rounding error of the addition (TwoSum) and the errors carried so far."""
     total = a + b
     if not compensated:
         return total, None
@@ -125,12 +125,12 @@ def plain_sum(xp: Any, a: Any, axis: int, *, compensated: bool = False) -> Any:
 
 
 def log_rest(xp: Any, row: Row) -> Any:
-    """log of the sum of exp(z - top): log1p of the sum without the maximum, hence exact to the last digits near 0."""
+    """Return the log of the sum of exp(z - top): log1p of the sum without the maximum, hence accurate near 0."""
     return xp.log1p(row.rest if row.rest_low is None else row.rest + row.rest_low)
 
 
 def probabilities(xp: Any, row: Row) -> Any:
-    """exp(z - top) over its sum; meaningless in rows that are not `finite`.
+    """Divide exp(z - top) by its sum; meaningless in rows that are not `finite`.
 
     What the shift and the sum lost is folded in after the division: two roundings beside that of exp.
     """
@@ -144,7 +144,7 @@ def probabilities(xp: Any, row: Row) -> Any:
 
 
 def log_probabilities(xp: Any, row: Row) -> Any:
-    """shifted - log_rest, both of one sign; meaningless in rows that are not `finite`."""
+    """Return shifted - log_rest, both of one sign; meaningless in rows that are not `finite`."""
     log_total = log_rest(xp, row)
     return row.shifted - log_total if row.error is None else row.shifted + (row.error - log_total)
 
@@ -162,7 +162,7 @@ def one_hot(xp: Any, index: Any, n: int, axis: int, ndim: int) -> Any:
 
 
 def blank_bad_rows(xp: Any, row: Row, values: Any, where: Any, masked: float) -> Any:
-    """nan in rows whose maximum is not finite, `masked` behind the mask whatever stands there."""
+    """Put nan in rows whose maximum is not finite, `masked` behind the mask whatever stands there."""
     values = xp.where(row.finite, values, NAN)
     return values if where is None else xp.where(where, values, masked)
 
@@ -178,7 +178,7 @@ def unmasked(xp: Any, row: Row, g: Any, where: Any) -> Any:
 
 
 def centred(xp: Any, row: Row, p: Any, g: Any, axis: int) -> Any:
-    """g - <p, g>."""
+    """Return g - <p, g>."""
     g = g - xp.take_along_axis(g, first_top(xp, row, axis), axis=axis)
     return g - plain_sum(xp, p * g, axis, compensated=row.error is not None)
 
@@ -190,9 +190,9 @@ def apply_jacobian(xp: Any, row: Row, g: Any, axis: int) -> Any:
 
 
 def residual(xp: Any, row: Row, a: Any, axis: int) -> Any:
-    """a - p·sum(a), the entry at the largest probability from what the others leave.
+    """Return a - p·sum(a), the entry at the largest probability from what the others leave.
 
-    There a_k - p_k·sum(a) = p_k·(a_k·rest - sum of the other a), with rest = (1 - p_k)/p_k: accurate when p_k is near 1.
+    There a_k - p_k·sum(a) = p_k·(a_k·rest - sum of the other a), rest = (1 - p_k)/p_k: accurate when p_k is near 1.
     """
     top = first_top(xp, row, axis)
     is_top = one_hot(xp, top, a.shape[axis], axis, a.ndim)

@@ -79,7 +79,7 @@ def log_softmax(
 def _forward(
     entries: Callable[[Any, Row], Any], masked: float, x: Any, axis: int, where: Any, temperature: float, out: Any
 ) -> Any:
-    """The two functions that return an array like `x`."""
+    """Compute one of the two functions that return an array like `x`."""
     xp = namespace_of(x)
     result = x
     if x.shape[axis] != 0:
@@ -102,7 +102,7 @@ def logsumexp(
     precision: str = "accurate",
     return_sign: bool = False,
 ) -> Any:
-    """log of the sum of b·exp(x/T), and with `return_sign` the log of its modulus and its sign."""
+    """Return the log of the sum of b·exp(x/T), and with `return_sign` the log of its modulus and its sign."""
     xp = namespace_of(x)
     dtype = x.dtype if b is None else xp.result_type(x.dtype, b.dtype)
     if b is not None:
@@ -127,14 +127,14 @@ def logsumexp(
 
 
 def _real_dtype(xp: Any, dtype: Any) -> Any:
-    """The dtype of the modulus."""
+    """Choose the dtype of the modulus."""
     if not xp.isdtype(dtype, "complex floating"):
         return dtype
     return xp.float32 if dtype == xp.complex64 else xp.float64
 
 
 def _weighted_logsumexp(xp: Any, x: Any, axis: int, b: Any, where: Any, temperature: float) -> tuple[Any, Any]:
-    """log |sum of b·exp(z)| and the sign of the sum. A weight of 0 drops its entry, whatever that is."""
+    """Return log |sum of b·exp(z)| and the sign of the sum. A weight of 0 drops its entry, whatever that is."""
     dtype = wide_dtype(xp, x)
     z, b = cast(xp, x, dtype), cast(xp, b, dtype)
     if temperature != 1.0:
@@ -156,7 +156,7 @@ def _weighted_logsumexp(xp: Any, x: Any, axis: int, b: Any, where: Any, temperat
     near = ratio > -0.5
     log_near = xp.log(xp.abs(lead)) + xp.log1p(xp.where(near, ratio, 0.0))
     value = shift + xp.where(near, log_near, xp.log(xp.abs(lead + rest)))
-    direct = xp.sum(xp.where(used, b * xp.exp(z), 0.0), axis=axis, keepdims=True)
+    direct = xp.sum(xp.where(used & ~regular, b * xp.exp(xp.where(regular, 0.0, z)), 0.0), axis=axis, keepdims=True)
     value = xp.where(regular, value, xp.log(xp.abs(direct)))
     return value, xp.sign(xp.where(regular, lead + rest, direct))
 
@@ -164,7 +164,7 @@ def _weighted_logsumexp(xp: Any, x: Any, axis: int, b: Any, where: Any, temperat
 def _complex_logsumexp(
     xp: Any, z: Any, axis: int, b: Any, where: Any, temperature: float, return_sign: bool
 ) -> tuple[Any, Any]:
-    """log of the sum of b·exp(z); where the largest Re z is infinite, exactly what log and exp of C99 give."""
+    """Return the log of the sum of b·exp(z); for infinite Re z exactly what log and exp of C99 give."""
     z = cast(xp, z, xp.complex128)
     if temperature != 1.0:
         z = z / temperature
@@ -201,7 +201,8 @@ def _complex_logsumexp(
     log_modulus = lead_log + xp.where(near, log_near, xp.log(xp.hypot(1 + re, im)))
     phase = _wrap(xp, lead_angle + xp.atan2(im, 1 + re))
 
-    terms = xp.exp(z) if b is None else xp.where(used, b * xp.exp(z), 0.0)
+    terms = xp.exp(xp.where(regular, 0.0, z))
+    terms = terms if b is None else xp.where(used, b * terms, 0.0)
     direct = xp.sum(terms, axis=axis, keepdims=True)
     if not return_sign:
         return xp.where(regular, _complex(xp, log_modulus, phase), xp.log(direct)), None
@@ -211,12 +212,12 @@ def _complex_logsumexp(
 
 
 def _complex(xp: Any, real: Any, imag: Any) -> Any:
-    """real + i·imag, as complex128."""
+    """Make real + i·imag, as complex128."""
     return cast(xp, real, xp.complex128) + cast(xp, imag, xp.complex128) * 1j
 
 
 def _wrap(xp: Any, angle: Any) -> Any:
-    """The same angle in (-pi, pi], unchanged to the last digit where it already lies there."""
+    """Return the same angle in (-pi, pi], unchanged to the last digit where it already lies there."""
     turns = xp.ceil((angle - np.pi) / (2 * np.pi))
     return angle - turns * (2 * np.pi)
 

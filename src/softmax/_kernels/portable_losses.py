@@ -1,7 +1,7 @@
 """Losses of the portable kernel set: value, gradient and Hessian product, per row, in nats.
 
 With z = softcap·tanh(logits/softcap)/T and target weights a (a_j = w_j·q_j, smoothed) the loss of a row is
-sum_j a_j (lse - z_j) + z_loss·lse². Both differences of lse are taken after the shift by the maximum, so nothing cancels.
+sum_j a_j (lse - z_j) + z_loss·lse², where the difference is taken after the shift by the maximum, so nothing cancels.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Loss(NamedTuple):
 def cross_entropy(
     logits: Any, target: Any, axis: int, options: LossOptions, *, row_scale: Any = None, want_grad: bool = False
 ) -> tuple[Any, Any]:
-    """The loss of each row and, if wanted, its gradient times `row_scale`."""
+    """Return the loss of each row and, if wanted, its gradient times `row_scale`."""
     xp = namespace_of(logits)
     loss = _prepare(xp, logits, target, axis, options)
     surprise = -log_probabilities(xp, loss.row)
@@ -64,7 +64,7 @@ def cross_entropy(
 def cross_entropy_hvp(
     logits: Any, target: Any, v: Any, axis: int, options: LossOptions, *, row_scale: Any = None
 ) -> Any:
-    """The Hessian of the scaled sum of the losses times `v`."""
+    """Multiply the Hessian of the scaled sum of the losses by `v`."""
     xp = namespace_of(logits)
     loss = _prepare(xp, logits, target, axis, options)
     row = loss.row
@@ -95,7 +95,7 @@ def entropy(logits: Any, axis: int, *, where: Any = None, temperature: float = 1
 
 @quiet
 def kl_divergence(logits_p: Any, logits_q: Any, axis: int, *, where: Any = None, temperature: float = 1.0) -> Any:
-    """sum p (log p - log q) of each row, as sum p·(exp(d) - 1 - d) with d = log q - log p: no term is negative."""
+    """Return sum p (log p - log q) of each row, as sum p·(exp(d) - 1 - d), d = log q - log p: no term is negative."""
     xp = namespace_of(logits_p)
     row_p = split_rows(xp, logits_p, axis, where, temperature)
     row_q = split_rows(xp, logits_q, axis, where, temperature)
@@ -110,7 +110,7 @@ def kl_divergence(logits_p: Any, logits_q: Any, axis: int, *, where: Any = None,
 
 
 def _row_value(xp: Any, value: Any, row: Row, axis: int, where: Any, like: Any) -> Any:
-    """nan where a row has no softmax, 0 where all of it is masked."""
+    """Put nan where a row has no softmax, 0 where all of it is masked."""
     value = xp.where(row.finite, value, NAN)
     if where is not None:
         value = xp.where(xp.any(where, axis=axis, keepdims=True), value, 0.0)
@@ -147,7 +147,7 @@ def _softcap(xp: Any, logits: Any, cap: float, where: Any) -> tuple[Any, Any, An
 
 
 def _target_weights(xp: Any, row: Row, target: Any, axis: int, options: LossOptions) -> tuple[Any, Any]:
-    """a, as large as the logits, and which rows count."""
+    """Return a, as large as the logits, and which rows count."""
     dtype, n, ndim = row.shifted.dtype, row.shifted.shape[axis], row.shifted.ndim
     eps = options.label_smoothing
     classes = None
@@ -195,7 +195,7 @@ def _through_cap(loss: _Loss, v: Any, options: LossOptions) -> Any:
 
 
 def _logit_gradient(xp: Any, loss: _Loss, axis: int, options: LossOptions) -> Any:
-    """The gradient of the loss in z."""
+    """Differentiate the loss in z."""
     gradient = -residual(xp, loss.row, loss.weights, axis)
     if options.z_loss:
         gradient = gradient + 2 * options.z_loss * loss.lse * probabilities(xp, loss.row)
@@ -220,9 +220,10 @@ def _finish(xp: Any, loss: _Loss, values: Any, axis: int, options: LossOptions, 
 
 
 def _log_ratio(xp: Any, row_p: Row, row_q: Row, p: Any, axis: int) -> Any:
-    """log q - log p where p > 0, accurate also where the two are close; 0 elsewhere.
+    """Return log q - log p where p > 0, accurate also where the two are close; 0 elsewhere.
 
-    With D = z_q - z_p, less its value at the largest p, log q - log p = D - log sum p·exp(D) = D - log1p(sum p·expm1(D)).
+    With D = z_q - z_p, less its value at the largest p: log q - log p = D - log sum p·exp(D), and that logarithm is
+    log1p(sum p·expm1(D)).
     """
     difference = row_q.shifted - row_p.shifted
     if row_p.error is not None:
