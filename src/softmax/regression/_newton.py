@@ -24,6 +24,7 @@ Progress = Callable[[int, int, float, float], None]
 LENGTHS = np.array([0.0625, 0.125, 0.25, 0.5, 1.0])
 SUFFICIENT_DECREASE = 1e-4
 MAX_STALLS = 3
+MAX_ZOOMS = 8
 
 
 class Scheme(Protocol):
@@ -192,35 +193,36 @@ def _advance(
         if new.value <= at.value + SUFFICIENT_DECREASE * slope + slack:
             return new, 1.0
     scale = 1.0
-    for _ in range(8):
+    for _ in range(MAX_ZOOMS):
         steps = scale * LENGTHS
         values, slopes = objective.along(at.point, direction, steps)
-        step = _minimum(at.value, slope, steps, values, slopes)
-        if step > 0.0:
-            return objective.evaluate(at.point + step * direction), step
+        safe, step = _bracketed_minimum(steps, values, slopes)
+        if safe > 0.0:
+            new = objective.evaluate(at.point + step * direction)
+            if step == safe or new.value <= at.value + SUFFICIENT_DECREASE * step * slope + slack:
+                return new, step
+            return objective.evaluate(at.point + safe * direction), safe
         scale *= LENGTHS[0]
     return objective.evaluate(at.point), 0.0
 
 
-def _minimum(value: float, slope: float, steps: Floats, values: Floats, slopes: Floats) -> float:
-    """The length that minimises a convex function known at 0 and at `steps` (increasing), or 0.0 where it lies well
-    below the first."""
-    finite = np.isfinite(values) & np.isfinite(slopes)
-    n_finite = int(np.argmin(finite)) if not finite.all() else len(steps)
-    if n_finite == 0:
-        return 0.0
-    t = np.concatenate([[0.0], steps[:n_finite]])
-    f = np.concatenate([[value], values[:n_finite]])
-    df = np.concatenate([[slope], slopes[:n_finite]])
-    rising = np.flatnonzero(df[1:] >= 0.0)
-    if len(rising) == 0:
-        return float(t[-1])
-    i = int(rising[0])
-    width = t[i + 1] - t[i]
-    # Minimum of the cubic through both values and slopes (Nocedal and Wright, eq. 3.59).
-    first = df[i] + df[i + 1] - 3 * (f[i + 1] - f[i]) / width
-    root = np.sqrt(max(first**2 - df[i] * df[i + 1], 0.0))
-    denominator = df[i + 1] - df[i] + 2 * root
-    fraction = (df[i + 1] + root - first) / denominator if denominator > 0 else 0.5
-    step = float(t[i + 1] - width * np.clip(fraction, 0.0, 1.0))
-    return step if i > 0 or step > 0.1 * t[1] else 0.0
+def _bracketed_minimum(steps: Floats, values: Floats, slopes: Floats) -> tuple[float, float]:
+    """Two lengths for a convex function known at `steps` (increasing): the last on the way down, and a guess of the minimum.
+
+    Both are 0.0 where the function rises from the first length on.
+    """
+    falling = (slopes < 0.0) & np.isfinite(values)
+    n_falling = len(steps) if falling.all() else int(np.argmin(falling))
+    if n_falling == 0:
+        return 0.0, 0.0
+    safe = float(steps[n_falling - 1])
+    if n_falling == len(steps) or not (np.isfinite(values[n_falling]) and np.isfinite(slopes[n_falling])):
+        return safe, safe
+    left, right = n_falling - 1, n_falling
+    width = float(steps[right] - steps[left])
+    # Minimum of the cubic through both values and slopes (Nocedal and Wright, Numerical Optimization, eq. 3.59).
+    first = slopes[left] + slopes[right] - 3 * (values[right] - values[left]) / width
+    root = np.sqrt(max(first**2 - slopes[left] * slopes[right], 0.0))
+    denominator = slopes[right] - slopes[left] + 2 * root
+    fraction = (slopes[right] + root - first) / denominator if denominator > 0 else 0.5
+    return safe, float(steps[right] - width * np.clip(fraction, 0.0, 1.0))

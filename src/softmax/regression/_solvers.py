@@ -44,7 +44,7 @@ class StaleFactorScheme:
     """Kronecker first (exact at the start), then a factor of the Hessian, assembled anew only when CG became slow with
     the old one."""
 
-    def __init__(self, inverse: KroneckerInverse, limit: int = 12) -> None:
+    def __init__(self, inverse: KroneckerInverse, limit: int) -> None:
         self._first: KroneckerInverse | None = inverse
         self._limit = limit
         self._factor: FactoredHessian | None = None
@@ -59,6 +59,11 @@ class StaleFactorScheme:
             self._factor = FactoredHessian(objective)
             return self._factor, "fresh factor", self._limit
         return self._factor, "factor", self._limit
+
+
+def cg_limit(shape: tuple[int, int]) -> int:
+    """CG steps after which a new factor is worth its assembly, which costs about K·p / 50 Hessian products."""
+    return int(np.clip(shape[0] * shape[1] // 50, 2, 8))
 
 
 def solve(
@@ -78,7 +83,7 @@ def solve(
     objective = MultinomialObjective(rows, labels, n_classes, penalty, intercept)
     covariance = rows.second_moment() if rows.d <= COVARIANCE_LIMIT else rows.spread**2
     inverse = KroneckerInverse(covariance, penalty, intercept)
-    scheme: Scheme = KroneckerScheme(inverse) if solver == "newton-cg" else StaleFactorScheme(inverse)
+    scheme: Scheme = KroneckerScheme(inverse) if solver == "newton-cg" else StaleFactorScheme(inverse, cg_limit(objective.shape))
     cold = np.zeros(objective.shape)
     if intercept:
         logs = np.log(objective.frequency)
