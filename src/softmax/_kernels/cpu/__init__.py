@@ -1,4 +1,4 @@
-"""The kernel set for NumPy, compiled by Numba: chooses kernel, layout and threads (README.md of `_kernels` holds the contract).
+"""The kernel set for NumPy, compiled by Numba: chooses kernel, layout and threads.
 
 Three ways lead to the kernels:
 
@@ -7,7 +7,7 @@ Three ways lead to the kernels:
 * everything else (strides, masks, temperature, float16, bfloat16): in cache-sized blocks of contiguous rows (`layout`).
 
 Rare options (complex and weighted logsumexp, losses with probabilities, smoothing, softcap, z-loss) and long double go
-to the portable set.
+to the portable set. README.md of `_kernels` holds the contract.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _PLAIN = (np.dtype(np.float32), np.dtype(np.float64))
-SHORT = 32  # rows up to this length are computed sixteen at a time
+SHORT = 31  # rows up to this length are computed sixteen at a time
 
 
 def _flat(x: Any) -> Any:
@@ -232,16 +232,15 @@ def logsumexp(
     return out[()]
 
 
-def _derivative(
-    kernel: Callable[..., None], x: Any, v: Any, axis: int, where: Any, temperature: float
-) -> Any:
+def _derivative(kernel: Callable[..., None], x: Any, v: Any, axis: int, where: Any, temperature: float) -> Any:
     """A product with the Jacobian: kernel(x, v, n, 1/T, out)."""
     dtype = np.result_type(x.dtype, v.dtype)
     out = np.empty(x.shape, dtype)
     if x.size == 0:
         return out
     n = x.shape[axis]
-    if where is None and temperature == 1.0 and axis == x.ndim - 1 and _straight(x) and _straight(v) and x.dtype == v.dtype:
+    plain = where is None and temperature == 1.0 and axis == x.ndim - 1 and x.dtype == v.dtype
+    if plain and _straight(x) and _straight(v):
         flat, operand, target = _flat(x), _flat(v), out.reshape(-1)
 
         def task(start: int, stop: int) -> None:
@@ -254,10 +253,8 @@ def _derivative(
     def scaled(x: Any, v: Any, n: int, out: Any) -> None:
         kernel(x, v, n, 1.0 / temperature, out)
 
-    work = working_dtype(dtype)
     with np.errstate(all="ignore"):
-        x = x if x.dtype.itemsize == work.itemsize or work == np.float32 else x.astype(work)
-        map_rows(scaled, x, axis, out, others=(v,), where=where, temperature=temperature)
+        map_rows(scaled, x.astype(dtype, copy=False), axis, out, others=(v,), where=where, temperature=temperature)
     return out
 
 
@@ -298,48 +295,47 @@ def cross_entropy(
     """The loss of each row, and the gradient of Σ row_scale · loss in the logits (or None)."""
     if not _is_plain_loss(logits, target, options) or logits.size == 0:
         return portable.cross_entropy(logits, target, axis, options, row_scale=row_scale, want_grad=want_grad)
-    work = working_dtype(logits.dtype)
     index = np.asarray(target, np.int64)
     if options.ignore_index is not None:
         index = np.where(index == options.ignore_index, -1, index)
     weight = np.ones(1) if options.weight is None else np.asarray(options.weight, np.float64)[index]
     factor = weight if row_scale is None else weight * np.asarray(row_scale, np.float64)
-    loss = np.empty(target.shape, work)
+    per_row = (index, *(v if v.size == 1 else np.broadcast_to(v, index.shape) for v in (weight, factor)))
+    loss = np.empty(target.shape, working_dtype(logits.dtype))
     gradient = np.empty(logits.shape, logits.dtype) if want_grad else None
-    n = logits.shape[axis]
-    moved = np.moveaxis(logits, axis, -1)
-    weight, factor = (v if v.size == 1 else np.broadcast_to(v, target.shape) for v in (weight, factor))
     if axis == logits.ndim - 1 and _straight(logits):
-        flat = _flat(logits)
-        sink = np.empty(0, work) if gradient is None else gradient.reshape(-1)
-        index, losses_out = np.ascontiguousarray(index).reshape(-1), loss.reshape(-1)
-        weight, factor = (np.ascontiguousarray(v).reshape(-1) for v in (weight, factor))
-
-        def task(start: int, stop: int) -> None:
-            part = slice(start * n, stop * n)
-            own = slice(start, stop)
-            losses.cross_entropy_rows(
-                flat[part],
-                n,
-                index[own],
-                weight if weight.size == 1 else weight[own],
-                factor if factor.size == 1 else factor[own],
-                losses_out[own],
-                sink if gradient is None else sink[part],
-            )
-
-        over_rows(task, index.size, logits.size)
+        _loss_rows(_flat(logits), logits.shape[axis], per_row, loss.reshape(-1), gradient)
         return loss, gradient
-    moved_gradient = None if gradient is None else np.moveaxis(gradient, axis, -1)
-    for where in row_blocks(moved.shape[:-1], n):
-        block = np.ascontiguousarray(moved[where], work).reshape(-1)
-        part = np.ascontiguousarray(index[where]).reshape(-1)
-        result = np.empty(part.shape, work)
-        sink = np.empty(block.size if want_grad else 0, work)
-        shares = (v.reshape(-1) if v.size == 1 else np.ascontiguousarray(v[where]).reshape(-1) for v in (weight, factor))
-        losses.cross_entropy_rows(block, n, part, *shares, result, sink)
-        loss[where] = result.reshape(index[where].shape)
-        if moved_gradient is not None:
+    moved = np.moveaxis(logits, axis, -1)
+    target_gradient = None if gradient is None else np.moveaxis(gradient, axis, -1)
+    for here in row_blocks(moved.shape[:-1], moved.shape[-1]):
+        block = np.ascontiguousarray(moved[here], loss.dtype)
+        part = np.empty(block.shape[:-1], loss.dtype)
+        part_gradient: Any = np.empty_like(block) if want_grad else None
+        shares = tuple(v if v.size == 1 else v[here] for v in per_row)
+        _loss_rows(block.reshape(-1), block.shape[-1], shares, part.reshape(-1), part_gradient)
+        loss[here] = part
+        if target_gradient is not None:
             with np.errstate(all="ignore"):
-                np.copyto(moved_gradient[where], sink.reshape(moved[where].shape), casting="unsafe")
+                np.copyto(target_gradient[here], part_gradient, casting="unsafe")
     return loss, gradient
+
+
+def _loss_rows(flat: Any, n: int, per_row: tuple[Any, ...], loss: Any, gradient: Any) -> None:
+    """The compiled loss on flat rows; `per_row`: class index, weight and factor, the last two maybe of length 1."""
+    index, weight, factor = (np.ascontiguousarray(v).reshape(-1) for v in per_row)
+    sink = np.empty(0, flat.dtype) if gradient is None else gradient.reshape(-1)
+
+    def task(start: int, stop: int) -> None:
+        elements, own = slice(start * n, stop * n), slice(start, stop)
+        losses.cross_entropy_rows(
+            flat[elements],
+            n,
+            index[own],
+            weight if weight.size == 1 else weight[own],
+            factor if factor.size == 1 else factor[own],
+            loss[own],
+            sink if gradient is None else sink[elements],
+        )
+
+    over_rows(task, loss.size, flat.size)

@@ -1,4 +1,4 @@
-"""softmax of sixteen rows at a time, one to a lane: rows that lie side by side (another axis than the last), or short ones.
+"""softmax of sixteen rows at a time, one to a lane: rows side by side (another axis than the last), or short ones.
 
 Element i of the row in lane j stands at base + i * step + j; short rows are first turned so, in a tile.
 The sums are those of rows.py in the same order (partial sum i % 16, then halves): the bits are the same.
@@ -7,48 +7,65 @@ The sums are those of rows.py in the same order (partial sum i % 16, then halves
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 import numpy as np
 
-from .exp import add, add_to_larger, exp_shifted, quotient, reciprocal, scratch, two_sum, unit
-from .rows import KEEP, buffer
-from .simd import LANES, gather, inlined, kernel, larger, load, load_part, scatter, splat, store, store_part
+from .exp import add, add_to_larger, exp_shifted, quotient, reciprocal, scratch, two_sum
+from .rows import KEEP, buffer, lane_start
+from .simd import (
+    LANES,
+    align_stack,
+    gather,
+    inlined,
+    kernel,
+    larger,
+    load,
+    load_part,
+    scatter,
+    splat,
+    store,
+    store_part,
+)
 
 
 @inlined
-def _fold(sums, like):
-    """Add the 16 partial sums of each lane as rows.fold does; the errors stand 16 vectors behind."""
+def _fold(sums, n, start, like):
+    """Add the partial sums of each lane as rows.py does, n of them if there are fewer than 16; errors stand behind."""
     behind = LANES * LANES
+    filled = min(n, LANES)
     half = LANES // 2
     while half > 0:
-        for k in range(0, half * LANES, LANES):
+        for k in range(0, (filled - half) * LANES, LANES):
             other = k + half * LANES
             error = load(sums, behind + k) + load(sums, behind + other)
             total, error = add(load(sums, k), error, load(sums, other), like)
             store(sums, k, total)
             store(sums, behind + k, error)
+        filled = min(filled, half)
         half //= 2
-    return two_sum(load(sums, 0) - splat(LANES * unit(like)), load(sums, behind))
+    return two_sum(load(sums, 0) - splat(LANES * start), load(sums, behind))
 
 
 @inlined
 def _softmax(x, base, step, n, out, obase, ostep, memory, sums, keep):
+    """softmax of sixteen rows; element i of lane j stands at base + i * step + j."""
     top = load(x, base)
     for i in range(1, n):
         top = larger(top, load(x, base + i * step))
     top = larger(splat(x.dtype.type(-np.inf)), top)
-    behind = LANES * LANES
-    for k in range(0, behind, LANES):
-        store(sums, k, splat(unit(top)))
-        store(sums, behind + k, splat(0.0))
     e, first = scratch(memory, out, obase)
-    stride = ostep if first == obase and x.itemsize == 8 else LANES
+    stride = ostep if x.itemsize == 8 else LANES
+    behind = LANES * LANES
+    start = lane_start(n, top)
     for i in range(n):
         v = exp_shifted(load(x, base + i * step), top)
         if keep:
             store(e, first + i * stride, v)
         k = (i % LANES) * LANES
-        total, error = add_to_larger(load(sums, k), load(sums, behind + k), v, top)
+        total, error = splat(start), splat(0.0)
+        if i >= LANES:
+            total, error = load(sums, k), load(sums, behind + k)
+        total, error = add_to_larger(total, error, v, top)
         store(sums, k, total)
         store(sums, behind + k, error)
-    total, error = _fold(sums, top)
+    total, error = _fold(sums, n, start, top)
     high, low = reciprocal(total, error, splat(1.0))
     for i in range(n):
         v = load(e, first + i * stride) if keep else exp_shifted(load(x, base + i * step), top)
@@ -58,6 +75,7 @@ def _softmax(x, base, step, n, out, obase, ostep, memory, sums, keep):
 @kernel
 def softmax_columns(x, n, inner, out):
     """softmax over the middle axis of (outer, n, inner)."""
+    align_stack()
     keep = x.itemsize == 8 or n * LANES <= KEEP
     memory = buffer(n * LANES if keep and x.itemsize < 8 else 0)
     sums = buffer(2 * LANES * LANES)
@@ -78,6 +96,7 @@ def softmax_columns(x, n, inner, out):
 @kernel
 def softmax_short_rows(x, n, out):
     """softmax of rows of n elements, a multiple of 16 of them."""
+    align_stack()
     memory = buffer(n * LANES if x.itemsize < 8 else 0)
     sums = buffer(2 * LANES * LANES)
     tile = np.empty(n * LANES, x.dtype)

@@ -5,8 +5,8 @@ e = exp(x - m), m the row maximum:
 * float32 rows, in float64 arithmetic: x - m = k ln 2 + r, exp(r) by a degree-6 minimax polynomial of relative error
   2^-28.3; k goes into the exponent field.
 * float64 rows: x - m is split exactly into h + l (TwoSum), r = h - k ln 2 + l keeps its rounding error, and exp(r) - 1
-  is a degree-11 minimax polynomial of relative error 2^-57.9. The result is scaled by 2^512, so that neither a sum nor a
-  quotient of two such numbers meets the subnormal range: the only rounding there is the last one.
+  is a degree-11 minimax polynomial of relative error 2^-57.9. The result is scaled by 2^512, so that neither a sum nor
+  a quotient of two such numbers meets the subnormal range: the only rounding there is the last one.
 
 The polynomials are minimax approximations of (exp(r) - 1 - r) / r^2 on |r| <= ln(2)/2 (Remez exchange, 200 bits).
 Every multiply-add is an explicit fma and every sum has its order: rows, tails and columns give the same bits.
@@ -61,6 +61,7 @@ _B9 = float.fromhex("0x1.71df26405ddb6p-19")
 _B10 = float.fromhex("0x1.28ad31f6715cap-22")
 _B11 = float.fromhex("0x1.ad7d990460f35p-26")
 
+
 @inlined
 def two_sum(a, b):
     """(s, e): s = fl(a + b), and s + e = a + b exactly (Knuth)."""
@@ -81,14 +82,14 @@ def _exp32(t):
 
 
 @inlined
-def _exp64(h, l):
+def _exp64(h, low):
     far = less(h, splat(_LOWEST64))
-    l = select(far, splat(0.0), l)
+    low = select(far, splat(0.0), low)
     h = select(far, splat(_LOWEST64), h)
     shifted = fma(h, splat(_LOG2E), splat(_ROUND))
     k = shifted - splat(_ROUND)
     high = fma(k, splat(-_LN2_HI), h)
-    low = fma(k, splat(-_LN2_LO), l)
+    low = fma(k, splat(-_LN2_LO), low)
     r = high + low
     low = (high - r) + low
     q = fma(fma(splat(_B11), r, splat(_B10)), r, splat(_B9))

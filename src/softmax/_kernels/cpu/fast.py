@@ -14,6 +14,7 @@ from .rows import logsumexp_of, row_max
 from .simd import (
     LANES,
     add_integers,
+    align_stack,
     both,
     count,
     equal,
@@ -111,6 +112,7 @@ def _sum(x, start, n, m, out, keep, ties_too):
 @kernel
 def softmax_rows(x, n, out):
     """p = exp(x - m) / sum."""
+    align_stack()
     whole = n // LANES * LANES
     for start in range(0, x.size, n):
         m = row_max(x, start, n)
@@ -134,6 +136,7 @@ def _log_sum(x, start, n, m):
 @kernel
 def log_softmax_rows(x, n, out):
     """x - m - log(sum)."""
+    align_stack()
     whole = n // LANES * LANES
     for start in range(0, x.size, n):
         m = row_max(x, start, n)
@@ -149,6 +152,7 @@ def log_softmax_rows(x, n, out):
 @kernel
 def logsumexp_rows(x, n, out):
     """m + log(sum), one number per row."""
+    align_stack()
     for row in range(out.size):
         m = row_max(x, row * n, n)
         out[row] = logsumexp_of(x, row * n, n, m, _log_sum(x, row * n, n, m))

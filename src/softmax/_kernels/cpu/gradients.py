@@ -1,7 +1,7 @@
 """Products with the Jacobian of softmax and log_softmax along contiguous rows.
 
-softmax:      J v = p (v - <p, v>) = p (d - <p, d>) with d = v - v[argmax x]. The shift is neutral in exact arithmetic and
-              removes the cancellation that a common offset of v, or a peaked p, would cause. J is symmetric.
+softmax:      J v = p (v - <p, v>) = p (d - <p, d>) with d = v - v[argmax x]. The shift is neutral in exact arithmetic
+              and removes the cancellation that a common offset of v, or a peaked p, would cause. J is symmetric.
 log_softmax:  jvp = v - <p, v> = d - <p, d>,   vjp = g - p sum(g).
 
 Read: x twice, the other operand twice. Written: out, once (float32) or twice (float64, where it holds the exponentials
@@ -25,8 +25,22 @@ from .exp import (
     unit,
     wide,
 )
-from .rows import buffer, row_max
-from .simd import LANES, count, equal, first, inlined, kernel, load, load_part, select, splat, store, store_part
+from .rows import buffer, lane_start, row_max
+from .simd import (
+    LANES,
+    align_stack,
+    count,
+    equal,
+    first,
+    inlined,
+    kernel,
+    load,
+    load_part,
+    select,
+    splat,
+    store,
+    store_part,
+)
 
 
 @inlined
@@ -49,7 +63,8 @@ def weighted_sums(x, v, start, n, m, pivot, e, offset):
     whole = n // LANES * LANES
     tops = splat(m)
     pivots = splat(pivot)
-    acc = splat(unit(tops))
+    begin = lane_start(n, tops)
+    acc = splat(begin)
     error = splat(0.0)
     product = splat(0.0)
     rounding = splat(0.0)
@@ -67,7 +82,7 @@ def weighted_sums(x, v, start, n, m, pivot, e, offset):
         d = wide(load_part(v, start + whole, rest, v.dtype.type(pivot))) - pivots
         product, rounding = add(product, rounding, part * d, tops)
     total, error1 = fold(acc, error, tops)
-    total, error1 = two_sum(total - LANES * unit(tops), error1)
+    total, error1 = two_sum(total - LANES * begin, error1)
     dot, rounding1 = fold(product, rounding, tops)
     high, low = reciprocal(total, error1, 1.0)
     return high, low, (dot + rounding1) * high, part
@@ -75,7 +90,7 @@ def weighted_sums(x, v, start, n, m, pivot, e, offset):
 
 @inlined
 def _prepared(x, v, start, n, out, memory):
-    """What the two products that centre v share: (m, e, its offset, the last part of e, 1/S as a pair, pivot + D as a pair)."""
+    """What the products that centre v share: (m, e, its offset, its last part, 1/S and pivot + D as pairs)."""
     m = row_max(x, start, n)
     pivot = np.float64(v[np.uintp(first_maximum(x, start, n, m))])
     e, offset = scratch(memory, out, start)
@@ -87,6 +102,7 @@ def _prepared(x, v, start, n, out, memory):
 @kernel
 def softmax_vjp_rows(x, v, n, scale, out):
     """out = scale p (v - <p, v>)."""
+    align_stack()
     whole = n // LANES * LANES
     memory = buffer(n if x.itemsize < 8 else 0)
     for start in range(0, x.size, n):
@@ -103,6 +119,7 @@ def softmax_vjp_rows(x, v, n, scale, out):
 @kernel
 def log_softmax_jvp_rows(x, v, n, scale, out):
     """out = scale (v - <p, v>)."""
+    align_stack()
     whole = n // LANES * LANES
     memory = buffer(n if x.itemsize < 8 else 0)
     for start in range(0, x.size, n):
@@ -131,6 +148,7 @@ def row_sum(g, start, n, like):
 @kernel
 def log_softmax_vjp_rows(x, g, n, scale, out):
     """out = scale (g - p sum(g)); the entry of the largest p is minus the sum of the others."""
+    align_stack()
     whole = n // LANES * LANES
     memory = buffer(n if x.itemsize < 8 else 0)
     for start in range(0, x.size, n):

@@ -10,7 +10,7 @@ BLOCK = 1 << 16  # elements of a block
 
 
 def row_blocks(shape: tuple[int, ...], n: int) -> Iterator[tuple[slice | int, ...]]:
-    """Indices into leading axes `shape` such that each selects at most BLOCK elements of rows of n (at least one row)."""
+    """Indices into leading axes `shape`, each of at most BLOCK elements in rows of n (but of at least one row)."""
     if not shape or math.prod(shape) * n <= BLOCK:
         yield ()
         return
@@ -29,9 +29,9 @@ def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float64 if dtype.itemsize == 8 else np.float32)
 
 
-def load_block(x: Any, temperature: float, mask: Any = None, hidden: float = -math.inf) -> Any:
+def load_block(x: Any, temperature: float, mask: Any = None, hidden: float = -math.inf, dtype: Any = None) -> Any:
     """A fresh contiguous block: x / temperature, rounded to the dtype of x, with `hidden` where mask is False."""
-    block = np.empty(x.shape, working_dtype(x.dtype))
+    block = np.empty(x.shape, dtype or working_dtype(x.dtype))
     if temperature == 1.0:
         np.copyto(block, x, casting="unsafe")
     else:
@@ -52,7 +52,7 @@ def map_rows(
     temperature: float = 1.0,
     masked: float = 0.0,
 ) -> None:
-    """out = kernel(rows of x, rows of others): kernel(x, *others, n, out) on flat contiguous arrays of the working dtype.
+    """out = kernel(x, *others, n, out), row by row, on flat contiguous arrays of the working dtype.
 
     `out` has the shape of x; entries where `where` is False get `masked`.
     """
@@ -62,7 +62,7 @@ def map_rows(
     for index in row_blocks(x.shape[:-1], x.shape[-1]):
         mask = None if where is None else where[index]
         block = load_block(x[index], temperature, mask)
-        operands = [load_block(other[index], 1.0, mask, 0.0) for other in others]
+        operands = [load_block(other[index], 1.0, mask, 0.0, block.dtype) for other in others]
         result = np.empty_like(block) if operands else block
         kernel(block.reshape(-1), *(v.reshape(-1) for v in operands), x.shape[-1], result.reshape(-1))
         if mask is not None:

@@ -1,10 +1,10 @@
-"""Cross entropy of contiguous rows against class indices: the loss and its gradient in the logits, from one read of a row.
+"""Cross entropy of contiguous rows against class indices: the loss and its gradient, from one read of a row.
 
     loss = weight (log sum exp(x - m) + m - x_y),   gradient = factor (p - onehot(y)),
 
-the entry of the true class being minus the sum of the others. A target of -1 marks a row to leave out: loss and gradient 0,
-and the row is not read. Read: x twice (the second time from cache), written: loss, and the gradient once (float32) or twice
-(float64, where it holds the exponentials meanwhile). Probabilities are never stored.
+the entry of the true class being minus the sum of the others. A target of -1 marks a row to leave out: loss and
+gradient are 0, and the row is not read. Read: x twice (the second time from cache); written: loss, and the gradient
+once (float32) or twice (float64, where it holds the exponentials meanwhile). Probabilities are never stored.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
@@ -12,12 +12,13 @@ import numpy as np
 
 from .exp import quotient, reciprocal, scratch, two_sum, unit
 from .rows import buffer, log_of_sum, rest_sum, row_max
-from .simd import LANES, kernel, load, splat, store, store_part
+from .simd import LANES, align_stack, kernel, load, splat, store, store_part
 
 
 @kernel
 def cross_entropy_rows(x, n, target, weight, factor, loss, gradient):
     """weight and factor: one number per row, or of length 1 for all; gradient: of length 0 if it is not wanted."""
+    align_stack()
     whole = n // LANES * LANES
     wanted = gradient.size > 0
     memory = buffer(n if wanted and x.itemsize < 8 else 0)

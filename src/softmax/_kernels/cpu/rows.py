@@ -23,7 +23,23 @@ from .exp import (
     two_sum,
     unit,
 )
-from .simd import LANES, both, count, equal, first, inlined, kernel, larger, load, load_part, select, splat, store, store_part
+from .simd import (
+    LANES,
+    align_stack,
+    both,
+    count,
+    equal,
+    first,
+    inlined,
+    kernel,
+    larger,
+    load,
+    load_part,
+    select,
+    splat,
+    store,
+    store_part,
+)
 
 KEEP = 1 << 20  # elements of a float32 row whose exponentials are kept (8 MiB)
 
@@ -47,11 +63,21 @@ def row_max(x, start, n):
 
 
 @inlined
+def lane_start(n, like):
+    """What a partial sum begins with: a unit, no smaller than any term, lets a cheaper error-free addition serve.
+
+    The units are taken off in the end, exactly. A sum of one term needs none.
+    """
+    return unit(like) if n > LANES else 0.0
+
+
+@inlined
 def exp_sum(x, start, n, m, e, offset, keep):
     """Sum of exp(x - m) by lanes, as (total, error); whole vectors are kept in e, the last part is returned."""
     whole = n // LANES * LANES
     tops = splat(m)
-    acc = splat(unit(tops))  # not less than any term: a cheaper error-free sum serves
+    begin = lane_start(n, tops)
+    acc = splat(begin)
     error = splat(0.0)
     for i in range(0, whole, LANES):
         v = exp_shifted(load(x, start + i), tops)
@@ -64,13 +90,14 @@ def exp_sum(x, start, n, m, e, offset, keep):
         part = select(first(n - whole), v, part)
         acc, error = add_to_larger(acc, error, part, tops)
     total, rounding = fold(acc, error, tops)
-    total, rounding = two_sum(total - LANES * unit(tops), rounding)  # the difference is exact
+    total, rounding = two_sum(total - LANES * begin, rounding)  # the difference is exact
     return total, rounding, part
 
 
 @kernel
 def softmax_rows(x, n, out):
     """p = exp(x - m) / sum."""
+    align_stack()
     whole = n // LANES * LANES
     keep = x.itemsize == 8 or n <= KEEP
     memory = buffer(n if keep and x.itemsize < 8 else 0)
@@ -89,7 +116,7 @@ def softmax_rows(x, n, out):
 
 @inlined
 def rest_sum(x, start, n, m, e, offset, keep):
-    """(number of elements equal to m, sum of exp(x - m) over the others as (total, error), the last part of the exponentials).
+    """(elements equal to m, sum of exp(x - m) over the others as a pair, the last part of the exponentials).
 
     All exponentials, those of the maxima included, are kept in e if asked. The sum is nan where m is infinite.
     """
@@ -126,10 +153,10 @@ def log_of_sum(ties, total, rounding, like):
 
 @inlined
 def has_nan(x, start, n):
+    found = False
     for i in range(start, start + n):
-        if x[np.uintp(i)] != x[np.uintp(i)]:
-            return True
-    return False
+        found = found or x[np.uintp(i)] != x[np.uintp(i)]
+    return found
 
 
 @inlined
@@ -143,6 +170,7 @@ def logsumexp_of(x, start, n, m, log_sum):
 @kernel
 def log_softmax_rows(x, n, out):
     """x - m - log(sum)."""
+    align_stack()
     whole = n // LANES * LANES
     nothing = buffer(0)
     for start in range(0, x.size, n):
@@ -160,6 +188,7 @@ def log_softmax_rows(x, n, out):
 @kernel
 def logsumexp_rows(x, n, out):
     """m + log(sum), one number per row."""
+    align_stack()
     nothing = buffer(0)
     for row in range(out.size):
         m = row_max(x, row * n, n)

@@ -1,12 +1,13 @@
 """The one place where an array function uses more than one thread: rows are dealt to a pool in contiguous shares.
 
-Kernels are serial, release the interpreter lock and treat every row alike, so that the number of threads changes no bit.
-SOFTMAX_NUM_THREADS sets it; the default is the number of processors that this process may use.
+Kernels are serial, release the interpreter lock and treat every row alike, so that the number of threads changes no
+bit. SOFTMAX_NUM_THREADS sets it; the default is the number of processors that this process may use.
 """
 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 SHARE = 1 << 15  # elements below which a second thread costs more than it saves
 
@@ -46,7 +47,7 @@ def over_rows(task: Callable[[int, int], None], rows: int, elements: int, multip
         return
     edges = [rows * k // threads // multiple * multiple for k in range(threads)] + [rows]
     pool = _pool_of(threads - 1)
-    others = [pool.submit(task, start, stop) for start, stop in zip(edges[1:-1], edges[2:], strict=True)]
+    others = [pool.submit(task, start, stop) for start, stop in pairwise(edges[1:])]
     task(edges[0], edges[1])
     for other in others:
         other.result()
