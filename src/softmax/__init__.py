@@ -5,6 +5,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ._derivative import (
+    log_softmax_jacobian,
+    log_softmax_jvp,
+    log_softmax_vjp,
+    logsumexp_hessian,
+    softmax_jacobian,
+    softmax_jvp,
+    softmax_vjp,
+)
 from ._errors import (
     ArrayTypeError,
     ArrayValueError,
@@ -19,6 +28,7 @@ from ._errors import (
     TargetError,
 )
 from ._function import log_softmax, logsumexp, softmax
+from ._jacobian import SoftmaxJacobian
 
 # Loaded on first use, so that `import softmax` costs no more than NumPy.
 _LAZY = {
@@ -37,14 +47,22 @@ __all__ = [
     "NotCertifiedWarning",
     "OptionError",
     "SoftmaxError",
+    "SoftmaxJacobian",
     "SoftmaxRegression",
     "SoftmaxWarning",
     "TargetError",
     "load",
     "log_softmax",
+    "log_softmax_jacobian",
+    "log_softmax_jvp",
+    "log_softmax_vjp",
     "logsumexp",
+    "logsumexp_hessian",
     "save",
     "softmax",
+    "softmax_jacobian",
+    "softmax_jvp",
+    "softmax_vjp",
 ]
 
 __version__ = "0.1.0"

@@ -95,9 +95,21 @@ class Library(ABC):
         """What the caller gets for a 0-d result."""
         return x
 
-    def wide(self, dtype: DType) -> DType:
-        """The dtype to compute in before rounding to `dtype`: float64, or wider where `dtype` is."""
-        return self.promote(dtype, self.float_dtype())
+    def wide(self, x: Array) -> Array:
+        """`x` in the dtype to compute in before rounding to its own: float64, or wider where it is."""
+        return self.cast(x, self.promote(x.dtype, self.float_dtype()))
+
+    def cumulate(self, x: Array, axis: int) -> Array:
+        """Sums of the entries up to and including each."""
+        return self.xp.cumulative_sum(x, axis=axis)
+
+    def flip(self, x: Array, axis: int) -> Array:
+        """The entries in reverse order."""
+        return self.xp.flip(x, axis=axis)
+
+    def positions(self, n: int, like: Array) -> Array:
+        """0, 1, ..., n - 1 beside `like`."""
+        return self.xp.arange(n)
 
     def loss_dtype(self, dtype: DType) -> DType:
         """float32 or wider."""
@@ -151,6 +163,9 @@ class NumPy(Library):
         except TypeError:  # bfloat16 with float16
             return np.dtype(np.float32)
 
+    def cumulate(self, x: Array, axis: int) -> Array:
+        return np.cumsum(x, axis=axis)
+
     def loss_dtype(self, dtype: DType) -> DType:
         return self.promote(dtype, np.dtype(np.float32))
 
@@ -193,6 +208,18 @@ class Torch(Library):
 
     def permute(self, x: Array, axes: Sequence[int]) -> Array:
         return x.permute(tuple(axes))
+
+    def wide(self, x: Array) -> Array:
+        return x if x.device.type == "mps" else super().wide(x)  # Apple's GPUs have no float64
+
+    def cumulate(self, x: Array, axis: int) -> Array:
+        return self.xp.cumsum(x, axis)
+
+    def flip(self, x: Array, axis: int) -> Array:
+        return self.xp.flip(x, (axis,))
+
+    def positions(self, n: int, like: Array) -> Array:
+        return self.xp.arange(n, device=like.device)
 
     def truth(self, condition: Array) -> bool | None:
         if self.xp.compiler.is_compiling():
@@ -238,6 +265,9 @@ class Jax(Library):
     def loss_dtype(self, dtype: DType) -> DType:
         return self.promote(dtype, np.dtype(np.float32))
 
+    def cumulate(self, x: Array, axis: int) -> Array:
+        return self.xp.cumsum(x, axis=axis)
+
     def truth(self, condition: Array) -> bool | None:
         return None if isinstance(condition, sys.modules["jax"].core.Tracer) else bool(condition)
 
@@ -271,6 +301,9 @@ class Standard(Library):
 
     def cast(self, x: Array, dtype: DType) -> Array:
         return x if x.dtype == dtype else self.xp.astype(x, dtype)
+
+    def positions(self, n: int, like: Array) -> Array:
+        return self.xp.arange(n, device=like.device)
 
     def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
         return np.asarray(x.get() if hasattr(x, "get") else x)  # CuPy copies from the device by get()

@@ -17,6 +17,8 @@ from ._arrays import NUMPY, Layout, Library, describe, is_plain, library_of
 from ._errors import ArrayTypeError, ArrayValueError, AxisError, OptionError, TargetError
 from ._typing import Array, ArrayLike, DType, Precision, Reduction
 
+MAX_DENSE = 2**31  # elements of a dense Jacobian
+
 # Arrays
 
 
@@ -102,6 +104,44 @@ def check_partner(lib: Library, value: ArrayLike, like: Array, name: str) -> tup
         raise ArrayTypeError(f"{name} must be real; got {describe(value)}. Pass its real part.")
     dtype = lib.promote(like.dtype, value.dtype)
     return lib.cast(like, dtype), lib.cast(value, dtype)
+
+
+def check_dense(shape: tuple[int, ...]) -> None:
+    """A stack of n x n matrices that may be stored: at most 2^31 elements."""
+    if (count := math.prod(shape)) > MAX_DENSE:
+        raise ArrayValueError(
+            f"a dense Jacobian of shape {shape} would hold {count} elements, more than {MAX_DENSE}. "
+            "SoftmaxJacobian(x) stores only the probabilities; multiply with @."
+        )
+
+
+def check_operator_logits(x: Array, mask: Array | None) -> Array:
+    """At least one logit for each matrix, and none masked."""
+    if mask is not None:
+        raise ArrayValueError(
+            "SoftmaxJacobian takes no masked array. Leave the masked logits out, or set them to -inf."
+        )
+    if x.shape[-1] == 0:
+        raise ArrayValueError(f"SoftmaxJacobian needs at least one logit along its axis; got shape {tuple(x.shape)}.")
+    return x
+
+
+def check_numpy(lib: Library, what: str) -> None:
+    """The library is NumPy."""
+    if lib is not NUMPY:
+        raise ArrayTypeError(f"{what} needs NumPy logits; they are of {lib.name}. Pass numpy.asarray(x).")
+
+
+def check_operand(lib: Library, value: ArrayLike, like: Array, n: int, *, left: bool) -> Array:
+    """A vector (n,), or matrices whose axis -2 (on the `left` of the operator: -1) is n long."""
+    value = _convert(lib, value, like, "the operand of @")
+    shape = tuple(value.shape)
+    if lib.kind(value.dtype) == "complex":
+        raise ArrayTypeError(f"the operand of @ must be real; got {describe(value)}. Take its parts one by one.")
+    if not shape or shape[-1 if left or len(shape) == 1 else -2] != n:
+        wanted = f"({n},) or (..., k, {n})" if left else f"({n},) or (..., {n}, k)"
+        raise ArrayValueError(f"the operand of @ must have shape {wanted}; got {shape}.")
+    return value
 
 
 def check_weights_of_sum(lib: Library, b: ArrayLike, x: Array) -> tuple[Array, Array]:
