@@ -171,7 +171,6 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self._check_parameters()
         _refuse_sparse(X)
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        check_classification_targets(y)
         classes, labels = _classes_of(y)
         weights = self._weights(X, y, sample_weight, classes, labels)
         if weights is not None and not weights.all():
@@ -404,6 +403,10 @@ def _refuse_sparse(X: Any) -> None:
 
 def _classes_of(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
     """Sorted labels, and the position of each row's label among them."""
+    if y.dtype == object and all(isinstance(label, float) for label in y):
+        y = y.astype(np.float64)
+    if y.dtype.kind in "fc":
+        check_classification_targets(y)  # refuses what looks like a target of a regression
     try:
         classes, labels = np.unique(y, return_inverse=True)
     except TypeError:
