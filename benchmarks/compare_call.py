@@ -50,10 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
                     verdict = verdicts.get(way.name)
                     error = "" if verdict is None else f"{verdict['error']:10.3g} {verdict['unit']}"
                     mark = "  RED " + verdict["reason"] if verdict and way.own and not verdict["passed"] else ""
-                    print(
-                        f"  {way.name:24} median {duration(case.id, found['median_s']):>9}"
-                        f"  min {duration(case.id, found['min_s']):>9}  {found['median_s'] / best:6.2f} × best {error}{mark}"
-                    )
+                    median, least = (duration(case.id, found[key]) for key in ("median_s", "min_s"))
+                    ratio = found["median_s"] / best
+                    print(f"  {way.name:24} median {median:>9}  min {least:>9}  {ratio:6.2f} × best {error}{mark}")
     return 0
 
 

@@ -65,10 +65,16 @@ RATIO_GOALS = (
         "accurate mode ≤ 1.0 × PyTorch on every case but the call on 8 elements",
         "softmax", "PyTorch", 1.0, lambda case: case.operation in _VALUES and case.group != "B1",
     ),
-    RatioGoal("accurate mode ≤ 0.15 × PyTorch on 1000×10 and 1e5×10", "softmax", "PyTorch", 0.15, lambda case: case.id in _SHORT_ROWS),
+    RatioGoal(
+        "accurate mode ≤ 0.15 × PyTorch on 1000×10 and 1e5×10",
+        "softmax", "PyTorch", 0.15, lambda case: case.id in _SHORT_ROWS,
+    ),
     RatioGoal("fast mode ≤ 1.0 × ONNX Runtime", "softmax (fast)", "ONNX Runtime", 1.0, lambda case: True),
     RatioGoal("logsumexp ≤ 0.05 × SciPy", "softmax", "SciPy", 0.05, lambda case: case.operation == "logsumexp"),
-    RatioGoal("vjp ≤ 1.0 × PyTorch's forward plus backward", "softmax", "PyTorch", 1.0, lambda case: case.operation == "softmax_vjp"),
+    RatioGoal(
+        "vjp ≤ 1.0 × PyTorch's forward plus backward",
+        "softmax", "PyTorch", 1.0, lambda case: case.operation == "softmax_vjp",
+    ),
     RatioGoal(
         "fused cross entropy and gradient ≤ 0.6 × F.cross_entropy forward and backward",
         "softmax", "PyTorch", 0.6, lambda case: case.operation == "cross_entropy_and_grad",

@@ -13,8 +13,8 @@ from benchmarks.rivals import Implementation
 NAME = "softmax"
 DISTRIBUTION = "softmax"
 NOTE = (
-    "the public function on the NumPy array, a new result each call; threads by SOFTMAX_NUM_THREADS. 'out=' writes into "
-    "an array given by the caller; 'fast' is precision=\"fast\"."
+    "the public function on the NumPy array, a new result each call; threads by SOFTMAX_NUM_THREADS. 'out=' writes "
+    "into an array given by the caller; 'fast' is precision=\"fast\"."
 )
 
 

@@ -1,8 +1,8 @@
 """Gate first, then time: ``python -m benchmarks.run``.
 
-A full run (no ``--case``, ``--quick``, ``--threads`` or ``--dtype``) writes ``results/cpu.json`` and the tables made from
-it. Anything less prints its tables, and writes only where ``--output`` says. Exit 1 where a result of ours is outside its
-bound: then nothing is timed.
+A full run (no ``--case``, ``--quick``, ``--threads``, ``--dtype`` or ``--rival``) writes ``results/cpu.json`` and the
+tables made from it. Anything less prints its tables, and writes only where ``--output`` says. Exit 1 where a result of
+ours is outside its bound: then nothing is timed.
 """
 
 from __future__ import annotations
@@ -70,23 +70,21 @@ def _rounded(error: float) -> float | None:
 def _method(effort: Effort) -> list[str]:
     """Return how it was measured, a line per point."""
     checked = (
-        "Every result is checked before anything is timed: each entry against a float64 evaluation, up to 4 million entries "
-        "of a case against an extended-precision one; the largest error stands beside the time."
+        "Every result is checked before anything is timed: each entry against a float64 evaluation, about a million "
+        "entries of a case (or all) against a reference of 100 bits; the largest error stands beside the time."
     )
     turns = (
-        f"All implementations of a case are timed in turn in one process: {effort.rounds} to {effort.most_rounds} rounds, "
-        f"every other one backwards, at least {effort.least_seconds * 1e3:g} ms a measurement, one call before it uncounted, "
-        f"{SETTLE_SECONDS * 1e3:g} ms of sleep before it so that others' spinning threads rest."
+        f"All implementations of a case are timed in turn in one process: {effort.rounds} to {effort.most_rounds} "
+        f"rounds, every other one backwards, at least {effort.least_seconds * 1e3:g} ms a measurement, one call before "
+        f"it uncounted, {SETTLE_SECONDS * 1e3:g} ms of sleep before it so that others' spinning threads rest."
     )
     processes = (
-        "One process per number of threads, with one thread bound to one processor. Median and minimum over the rounds; "
-        "ratios are of medians."
+        "One process per number of threads; with one thread it is bound to one processor. Median and minimum over the "
+        "rounds; ratios are of medians."
     )
     traffic = "GB/s: the least traffic of an operation (arrays read once, results written once) over the median."
-    memory_text = (
-        "Inputs are 3·randn in the same memory for all; results are allocated as each library does by default."
-    )
-    return [checked, turns, processes, traffic, memory_text]
+    inputs = "Inputs are 3·randn in the same memory for all; results are allocated as each library does by default."
+    return [checked, turns, processes, traffic, inputs]
 
 
 def settings(threads: list[int], dtypes: list[str], quick: bool) -> dict[str, Any]:

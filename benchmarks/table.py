@@ -84,14 +84,15 @@ def machine_text(results: Results) -> str:
     machine = results["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     return (
-        f"Measured on {results['date']}: {machine['cpu']} (family {machine['cpu_family']}, model {machine['cpu_model']}), "
-        f"{machine['cores']} cores, {machine['instruction_set']}, {machine['system']}, Python {machine['python']}; {versions}."
+        f"Measured on {results['date']}: {machine['cpu']} (family {machine['cpu_family']}, model "
+        f"{machine['cpu_model']}), {machine['cores']} cores, {machine['instruction_set']}, {machine['system']}, "
+        f"Python {machine['python']}; {versions}."
     )
 
 
 _READING = (
-    "Each cell: median time per element (per call where it says µs) · largest error in ulp of the exact result (vjp: in eps "
-    "of the row's largest entry). 3·randn; inputs shared, results allocated as each library does by default."
+    "Each cell: median time per element (per call where it says µs) · largest error in ulp of the exact result (vjp: "
+    "in eps of the row's largest entry). 3·randn; inputs shared, results allocated as each library does by default."
 )
 
 

@@ -56,7 +56,7 @@ def _calls_needed(call: Callable[[], Any], least_seconds: float) -> int:
 
 
 def time_interleaved(implementations: list[Implementation], effort: Effort = FULL) -> dict[str, list[float]]:
-    """Return the seconds per call of each implementation in each round, the rounds going through all of them in turn."""
+    """Return the seconds per call of each implementation in each round; a round goes through all of them in turn."""
     seconds: dict[str, list[float]] = {way.name: [] for way in implementations}
     calls = {}
     for way in implementations:

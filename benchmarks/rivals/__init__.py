@@ -1,8 +1,9 @@
 """The rivals, one file each, named after the library.
 
-Each file has ``NAME``, ``DISTRIBUTION`` (whose version is written down), ``NOTE`` (how it is called, what it allocates)
-and ``implementations(case, arrays, threads)``, which returns what the library offers for a case: nothing where it has no
-such operation. A file imports its library, so it is loaded only in the worker process, where the threads are set.
+Each file has ``NAME``, ``DISTRIBUTION`` (whose version is written down), ``NOTE`` (how it is called, what it
+allocates) and ``implementations(case, arrays, threads)``, which returns what the library offers for a case: nothing
+where it has no such operation. A file imports its library, so it is loaded only in the worker process, where the
+threads are set.
 """
 
 from __future__ import annotations
