@@ -142,17 +142,30 @@ def _forward(
         result = np.empty(x.shape, x.dtype)
     if x.size:
         kernel = _kernel(name, precision, x.dtype)
-        if where is None and temperature == 1.0 and _straight(x) and _straight(result) and x.size:
-            n = x.shape[axis]
-            if axis == x.ndim - 1:
-                _along_rows(kernel, _flat(x), n, result.reshape(-1), n)
-                return _delivered(result, out)
-            if name == "softmax":
-                _softmax_columns(x, axis, result)
-                return _delivered(result, out)
+        direct = temperature == 1.0 and _straight(x) and _straight(result)
+        if not (direct and _in_place(name, kernel, x, axis, where, result)):
+            with np.errstate(all="ignore"):
+                map_rows(kernel, x, axis, result, where=where, temperature=temperature, masked=masked)
+    if out is not None and result is not out:
         with np.errstate(all="ignore"):
-            map_rows(kernel, x, axis, result, where=where, temperature=temperature, masked=masked)
-    return _delivered(result, out)
+            np.copyto(out, result, casting="same_kind")
+        return out
+    return result
+
+
+def _in_place(name: str, kernel: Callable[..., None], x: Any, axis: int, where: Any, out: Any) -> bool:
+    """Compute where contiguous arrays lie, if a kernel serves this axis and mask; whether it was done."""
+    n = x.shape[axis]
+    last = axis == x.ndim - 1
+    if where is None and last:
+        _along_rows(kernel, _flat(x), n, out.reshape(-1), n)
+    elif where is None and name == "softmax":
+        _softmax_columns(x, axis, out)
+    elif name == "softmax" and last and where.flags.c_contiguous:
+        _softmax_masked(x, where, out)
+    else:
+        return False
+    return True
 
 
 def _softmax_columns(x: Any, axis: int, out: Any) -> None:
@@ -168,13 +181,16 @@ def _softmax_columns(x: Any, axis: int, out: Any) -> None:
     over_rows(task, x.size // block, x.size)
 
 
-def _delivered(result: Any, out: Any) -> Any:
-    """The result in the array that the caller gave."""
-    if out is None or result is out:
-        return result
-    with np.errstate(all="ignore"):
-        np.copyto(out, result, casting="same_kind")
-    return out
+def _softmax_masked(x: Any, where: Any, out: Any) -> None:
+    """softmax over the last axis of contiguous arrays, under a contiguous mask."""
+    n = x.shape[-1]
+    flat, mask, target = _flat(x), _flat(where), out.reshape(-1)
+
+    def task(start: int, stop: int) -> None:
+        part = slice(start * n, stop * n)
+        rows.softmax_masked_rows(flat[part], mask[part], n, target[part])
+
+    over_rows(task, x.size // n, x.size)
 
 
 def softmax(

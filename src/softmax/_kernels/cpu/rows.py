@@ -34,6 +34,7 @@ from .simd import (
     kernel,
     larger,
     load,
+    load_mask,
     load_part,
     select,
     splat,
@@ -112,6 +113,34 @@ def softmax_rows(x, n, out):
             store(out, start + i, quotient(v, highs, lows, tops))
         if whole < n:
             store_part(out, start + whole, n - whole, quotient(part, highs, lows, tops))
+
+
+@kernel
+def softmax_masked_rows(x, mask, n, out):
+    """softmax over the elements where mask is True; the others get 0, whatever they are."""
+    align_stack()
+    whole = n // LANES * LANES
+    lowest = splat(x.dtype.type(-np.inf))
+    nothing = splat(x.dtype.type(0))
+    row = np.empty(n + LANES, x.dtype)
+    memory = buffer(n if x.itemsize < 8 else 0)
+    for start in range(0, x.size, n):
+        for i in range(0, whole, LANES):
+            store(row, i, select(load_mask(mask, start + i, LANES), load(x, start + i), lowest))
+        if whole < n:
+            v = load_part(x, start + whole, n - whole, x.dtype.type(0))
+            store(row, whole, select(load_mask(mask, start + whole, n - whole), v, lowest))
+        m = row_max(row, 0, n)
+        e, offset = scratch(memory, out, start)
+        total, error, part = exp_sum(row, 0, n, m, e, offset, True)
+        high, low = reciprocal(total, error, 1.0)
+        tops, highs, lows = splat(m), splat(high), splat(low)
+        for i in range(0, whole, LANES):
+            p = quotient(load(e, offset + i), highs, lows, tops)
+            store(out, start + i, select(load_mask(mask, start + i, LANES), p, nothing))
+        if whole < n:
+            p = select(load_mask(mask, start + whole, n - whole), quotient(part, highs, lows, tops), nothing)
+            store_part(out, start + whole, n - whole, p)
 
 
 @inlined

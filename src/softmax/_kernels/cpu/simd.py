@@ -292,6 +292,23 @@ def load_part(typingctx, array, index, count, rest):
 
 
 @intrinsic
+def load_mask(typingctx, array, index, count):
+    """Elements index ... index + count - 1 of a boolean array as a mask; the other lanes False."""
+    mask = Vector(types.boolean)
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(array)(context, builder, args[0]).data
+        octets = ir.VectorType(ir.IntType(8), LANES)
+        zeros = ir.Constant(octets, [0] * LANES)
+        address = builder.bitcast(builder.gep(data, [args[1]]), octets.as_pointer())
+        arguments = [address, ir.Constant(ir.IntType(32), 1), _first(builder, args[2]), zeros]
+        values = _call(builder, f"llvm.masked.load.v{LANES}i8.p0", octets, arguments)
+        return builder.icmp_unsigned("!=", values, zeros)
+
+    return mask(array, types.intp, types.intp), codegen
+
+
+@intrinsic
 def store_part(typingctx, array, index, count, vector):
     """Write the first `count` lanes."""
 
