@@ -1,6 +1,7 @@
 """How long a newcomer waits: import, the first call ever, the first call of a later process, and ``softmax --help``.
 
-Every figure comes from fresh processes. "Ever" has an empty cache folder of its own; "later" finds it filled.
+Every figure comes from fresh processes. "Ever" has an empty cache folder of its own; "later" finds it filled. Beside
+the time on the clock stands the processor time, which says what other work on the machine added.
 """
 
 from __future__ import annotations
@@ -14,22 +15,29 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-_IMPORT = "import time, numpy; t = time.perf_counter(); import softmax; print(time.perf_counter() - t)"
+_IMPORT = """
+import time, numpy
+t, c = time.perf_counter(), time.process_time()
+import softmax
+print(time.perf_counter() - t, time.process_time() - c)
+"""
 _CALL = """
 import sys, time, numpy as np, softmax as sm
 function, dtype = sys.argv[1:]
 x = np.linspace(-3, 3, 24).reshape(3, 8).astype(dtype)
 second = {"softmax_vjp": [x], "cross_entropy_and_grad": [np.array([0, 5, 7])]}.get(function, [])
-t = time.perf_counter()
+t, c = time.perf_counter(), time.process_time()
 getattr(sm, function)(x, *second)
-print(time.perf_counter() - t)
+print(time.perf_counter() - t, time.process_time() - c)
 """
+Seconds = tuple[float, float]  # on the clock, and of processor time
+
 FUNCTIONS = ("softmax", "log_softmax", "logsumexp", "softmax_vjp", "cross_entropy_and_grad")
 DTYPES = ("float32", "float64")
 
 
-def _seconds(code: str, arguments: tuple[str, ...] = (), cache: str | None = None) -> float:
-    """Run code in a fresh process and return the number that it prints."""
+def _seconds(code: str, arguments: tuple[str, ...] = (), cache: str | None = None) -> Seconds:
+    """Run code in a fresh process and return the two numbers that it prints."""
     environment = dict(os.environ)
     if cache is not None:
         # Numba asks the first, a cache of our own in the user's folder would follow the second.
@@ -39,11 +47,14 @@ def _seconds(code: str, arguments: tuple[str, ...] = (), cache: str | None = Non
     )
     if done.returncode:
         raise RuntimeError(f"the fresh process failed; run it by hand to see why:\n{done.stderr}")
-    return float(done.stdout)
+    clock, processor = map(float, done.stdout.split())
+    return clock, processor
 
 
-def _record(what: str, seconds: list[float], **more: str) -> dict[str, Any]:
-    return {"what": what} | more | {"min_s": min(seconds), "median_s": median(seconds), "runs": len(seconds)}
+def _record(what: str, seconds: list[Seconds], **more: str) -> dict[str, Any]:
+    clock, processor = zip(*seconds, strict=True)
+    figures = {"min_s": min(clock), "median_s": median(clock), "processor_s": median(processor), "runs": len(seconds)}
+    return {"what": what} | more | figures
 
 
 def _help_command() -> list[str]:
@@ -56,10 +67,12 @@ def _help_command() -> list[str]:
     ]
 
 
-def _help_seconds() -> float:
-    start = time.perf_counter()
+def _help_seconds() -> Seconds:
+    start, before = time.perf_counter(), os.times()
     subprocess.run(_help_command(), stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - start
+    after = os.times()
+    processor = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.perf_counter() - start, processor
 
 
 def first_calls(function: str, dtype: str, *, ever: int, later: int) -> list[dict[str, Any]]:

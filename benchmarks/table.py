@@ -145,11 +145,12 @@ def _start_up(results: Results) -> str:
             r.get("dtype", ""),
             f"{r['min_s']:.3f}",
             f"{r['median_s']:.3f}",
+            f"{r['processor_s']:.3f}",
             str(r["runs"]),
         ]
         for r in results.get("start_up", [])
     ]
-    return _markdown(["what", "function", "dtype", "min [s]", "median [s]", "runs"], rows)
+    return _markdown(["what", "function", "dtype", "min [s]", "median [s]", "processor [s]", "runs"], rows)
 
 
 def _memory(results: Results) -> str:

@@ -307,7 +307,7 @@ def fake_results(slow: float = 1.0) -> dict:
                     timed.append(
                         head | {"name": name, "own": own, "min_s": seconds / 2, "median_s": seconds, "rounds": 7}
                     )
-    call = {"min_s": 0.1, "median_s": 0.2 * slow, "runs": 5}
+    call = {"min_s": 0.1, "median_s": 0.2 * slow, "processor_s": 0.1, "runs": 5}
     memory = {"function": "softmax", "shape": [4000, 4000], "axis": -1, "dtype": "float32", "threads": 1}
     return {
         "date": "2026-01-01",
