@@ -26,11 +26,9 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Step:
-    """Where a fit is: on which rows ("training row", "row"), how many; `iteration` 0 is its beginning."""
+    """What is being done, in words, and where the solver is; before its first iteration `objective` is nan."""
 
-    what: str
-    rows: int
-    iteration: int = 0
+    stage: str
     passes: float = 0.0
     objective: float = float("nan")
     gap: float = float("inf")
@@ -275,7 +273,7 @@ def fit_table(
     plan = _plan(table, settings)
     notes += plan.notes
     weights = _weights(table, settings.sample_weight)
-    rows, labels, codes = _usable(table, plan, labels, codes, settings, notes)
+    rows, labels, codes = _usable(table, plan, labels, codes, weights, settings, notes)
     counts = np.bincount(codes[rows], minlength=len(labels.values))
     if note := labels.note(counts, settings.target):
         notes.append(note)
@@ -283,11 +281,12 @@ def fit_table(
     def fit(what: str, chosen: Ints) -> tuple[TableModel, Certificate, list[str]]:
         encoder = tables.TableEncoder(settings.missing).fit(table, plan, chosen)
         encoded = encoder.transform(table, chosen)
-        classifier = _classifier(settings, Step(what, len(chosen)), progress)
+        classifier = _classifier(settings, Step(f"fitting on {tables.plural(len(chosen), what)}"), progress)
         start = perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotCertifiedWarning)  # the certificate says it
             classifier.fit(encoded.X, codes[chosen], None if weights is None else weights[chosen])
+        vars(classifier).pop("_progress", None)
         certificate = _certificate(classifier, len(chosen), perf_counter() - start)
         sizes = np.bincount(codes[chosen], minlength=len(labels.values))
         return TableModel(encoder, labels, classifier, settings.target, sizes, {}), certificate, encoded.notes
@@ -300,10 +299,14 @@ def fit_table(
     model, saved, fit_notes = fit("training row" if len(held_out) or test else "row", train)
     if test is not None:
         scored, held_out_rows = saved, test.n_rows
+        if progress is not None:
+            progress(Step(f"scoring {test.source}"))
         scores, test_notes = model.evaluate(test)
         notes += fit_notes + [f"{test.source}: {note}" for note in test_notes]
     elif len(held_out):
         scored, held_out_rows = saved, len(held_out)
+        if progress is not None:
+            progress(Step(f"scoring {tables.plural(len(held_out), 'held-out row')}"))
         prediction = model.predict_rows(table, held_out)
         scores = evaluate(codes[prediction.rows], prediction.log_proba, model.class_counts.astype(float))
         notes += [f"held-out rows: {note}" for note in prediction.notes if "not seen" in note]
@@ -353,6 +356,7 @@ def _usable(
     plan: tables.FeaturePlan,
     labels: tables.Labels,
     codes: Ints,
+    weights: Floats | None,
     settings: FitSettings,
     notes: list[str],
 ) -> tuple[Ints, tables.Labels, Ints]:
@@ -361,27 +365,34 @@ def _usable(
     if len(rows) < table.n_rows:
         missing = tables.plural(table.n_rows - len(rows), "row")
         notes.append(f"left out {missing} without a value of the target {settings.target!r}")
-    if settings.missing != "drop":
-        return rows, labels, codes
-    complete = tables.complete_rows(table, plan)
-    if not np.all(complete[rows]):
-        notes.append(f"left out {tables.plural(int(np.sum(~complete[rows])), 'row')} with missing values")
-    rows = rows[complete[rows]]
+    kept = [("with missing values", tables.complete_rows(table, plan))] if settings.missing == "drop" else []
+    if weights is not None:
+        kept.append(("of weight 0", weights > 0))
+    for why, mask in kept:
+        if not np.all(mask[rows]):
+            notes.append(f"left out {tables.plural(int(np.sum(~mask[rows])), 'row')} {why}")
+        rows = rows[mask[rows]]
     return rows, *labels.restricted(codes, rows, settings.target, notes)
 
 
 def _classifier(settings: FitSettings, step: Step, progress: Progress | None) -> Any:
     from .regression import SoftmaxRegression
 
-    if progress is not None:
-        progress(step)
-    return SoftmaxRegression(
+    classifier = SoftmaxRegression(
         settings.C,
         tol=settings.tol,
         max_iter=settings.max_iter,
         fit_intercept=settings.fit_intercept,
         class_weight=settings.class_weight,
     )
+    if progress is not None:
+        progress(step)
+
+        def report(iteration: int, passes: float, objective: float, gap: float) -> None:
+            progress(Step(step.stage, passes, objective, gap))
+
+        classifier._progress = report
+    return classifier
 
 
 def _certificate(classifier: Any, rows: int, seconds: float) -> Certificate:

@@ -108,8 +108,8 @@ def test_classes_without_rows_are_left_out():
     fewer, recoded = labels.restricted(codes, np.array([0, 2, 3]), "y", notes)
     assert fewer.values == ("a", "c")
     assert recoded.tolist() == [0, UNKNOWN, 1, 1]
-    assert notes == ["classes without a complete row are left out: 'b'"]
-    with pytest.raises(sm.DataError, match="fewer than two classes left"):
+    assert notes == ["classes that lost all their rows are left out: 'b'"]
+    with pytest.raises(sm.DataError, match="fewer than two classes"):
         labels.restricted(codes, np.array([2, 3]), "y", notes)
 
 

@@ -18,6 +18,8 @@ from ._evaluate import evaluate
 from ._fit import fit
 from ._predict import predict
 
+# Packages of the extra `cli`, besides click, that commands load when they run.
+EXTRA = ("rich", "pyarrow", "narwhals")
 INTERRUPTED = 130
 BROKEN_PIPE = 141  # what a shell shows for a process that SIGPIPE ended
 
@@ -62,6 +64,8 @@ def run(arguments: Sequence[str] | None) -> int:
     except (SoftmaxError, click.ClickException) as error:
         return _fail(error.message if isinstance(error, click.ClickException) else str(error))
     except ModuleNotFoundError as error:
+        if error.name not in EXTRA:
+            return _report_bug(error)
         return _fail(str(MissingExtraError.for_extra("this command", str(error.name), "cli")))
     except MemoryError:
         return _fail("there is not enough memory for this table. Leave columns out with --drop, or use fewer rows.")
@@ -69,12 +73,16 @@ def run(arguments: Sequence[str] | None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}.")
     except Exception as error:
-        if os.environ.get("SOFTMAX_TRACEBACK"):
-            raise
-        return _fail(
-            f"{type(error).__name__}: {error}\nThis should not happen: it is a mistake in softmax. "
-            "With SOFTMAX_TRACEBACK=1 in the environment the place is shown; please report it."
-        )
+        return _report_bug(error)
+
+
+def _report_bug(error: Exception) -> int:
+    if os.environ.get("SOFTMAX_TRACEBACK"):
+        raise error
+    return _fail(
+        f"{type(error).__name__}: {error}\nThis should not happen: it is a mistake in softmax. "
+        "With SOFTMAX_TRACEBACK=1 in the environment the place is shown; please report it."
+    )
 
 
 def _fail(message: str) -> int:

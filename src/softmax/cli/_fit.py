@@ -25,10 +25,11 @@ from ._data import BUILT_IN, read_data, reading_options
 @click.option("--no-refit", is_flag=True, help="Save the model of the training rows, not one fitted again on all rows.")
 @click.option(
     "-C",
+    "--C",
     "C",
     type=click.FloatRange(0, min_open=True),
     default=1.0,
-    help="Inverse strength of the L2 penalty; inf for none.",
+    help="Inverse strength of the L2 penalty.",
 )
 @click.option(
     "--tol",

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import isfinite
+from math import isfinite, isnan
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from softmax.tables import plural
+from rich.console import Console
+from rich.text import Text
 
 if TYPE_CHECKING:
     from softmax._table_model import Step
 
+# Lines come at most this often, and ever more rarely in a long fit: a log of hours should still be readable.
 SECONDS_BETWEEN_LINES = 1.0
+SHARE_BETWEEN_LINES = 0.1
 
 
 class ProgressDisplay:
@@ -22,25 +25,28 @@ class ProgressDisplay:
     def __init__(self, console: Any, status: Any | None) -> None:
         self._console = console
         self._status = status
-        self._last_line = -SECONDS_BETWEEN_LINES
-        self._stage = ""
+        self._start = self._last_line = monotonic()
 
     def say(self, what: str) -> None:
         """Show a stage of the work."""
         if self._status is not None:
-            self._status.update(what)
+            self._status.update(Text(what, no_wrap=True, overflow="ellipsis"))
         elif self._console is not None:
             self._console.print(what, markup=False, highlight=False, soft_wrap=True)
             self._last_line = monotonic()
 
     def iteration(self, step: Step) -> None:
         """Show where the solver is; a new stage at once, its steps at most once a second where lines are printed."""
-        stage = f"fitting on {plural(step.rows, step.what)}"
-        if not step.iteration:
-            self.say(stage)
-        elif self._status is not None or monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+        if isnan(step.objective):
+            self.say(step.stage)
+        elif self._status is not None or self._line_is_due():
             gap = f"{step.gap:.1e}" if isfinite(step.gap) else "none yet"
-            self.say(f"{stage}: pass {step.passes:.0f}, objective {step.objective:.6g}, gap {gap}")
+            self.say(f"{step.stage}: pass {step.passes:.0f}, objective {step.objective:.6g}, gap {gap}")
+
+    def _line_is_due(self) -> bool:
+        now = monotonic()
+        pause = max(SECONDS_BETWEEN_LINES, SHARE_BETWEEN_LINES * (now - self._start))
+        return now - self._last_line >= pause
 
 
 @contextmanager
@@ -49,8 +55,6 @@ def progress_display(*, visible: bool) -> Iterator[ProgressDisplay]:
     if not visible:
         yield ProgressDisplay(None, None)
         return
-    from rich.console import Console
-
     console = Console(stderr=True)
     if not console.is_terminal:
         yield ProgressDisplay(console, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -76,8 +77,10 @@ def show_fit(
     screen.line(f"{table.source}: {plural(rows, 'row')}, {plural(features, 'feature')}{encoded}, {classes}", "bold")
     screen.line(_sizes(report.class_sizes))
     if report.scores is not None:
-        source = f"seed {settings.seed}" if model.record["test_data"] is None else model.record["test_data"]
-        screen.heading(f"Held out: {plural(report.held_out_rows, 'row')} ({source}), fitted on {report.train_rows:,}")
+        scored = plural(report.held_out_rows, "row")
+        test = model.record["test_data"]
+        which = f"Held out: {scored} (seed {settings.seed})" if test is None else f"Test: {scored} of {test}"
+        screen.heading(f"{which}, fitted on {report.train_rows:,}")
         show_summary(screen, report.scores, model.labels.names)
     screen.heading("Certificate")
     show_certificates(screen, report)
@@ -85,6 +88,7 @@ def show_fit(
     screen.notes(report.notes)
     what = "all rows" if report.saved.rows == rows else "the training rows only"
     screen.line(f"Saved {place}: fitted on {what}, {report.saved.rows:,}. Took {_seconds(seconds)} in all.")
+    screen.line(f"Next: softmax predict {shlex.quote(str(place))} DATA -o out.csv", "dim")
 
 
 def _sizes(sizes: dict[str, int]) -> str:
@@ -104,7 +108,7 @@ def show_summary(screen: Screen, scores: Scores, names: Sequence[str]) -> None:
             ["log-loss (nats per row)", f"{scores.log_loss:.4f}", f"{base.log_loss:.4f}"],
         ],
     )
-    screen.line(f"Baseline: always {names[base.code]}, the largest class; its log-loss: the class frequencies.", "dim")
+    screen.line(f"Baseline: the largest class, {names[base.code]}; for the log-loss, the class frequencies.", "dim")
 
 
 def show_certificates(screen: Screen, report: FitReport) -> None:

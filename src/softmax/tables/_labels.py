@@ -122,9 +122,9 @@ class Labels:
         counts = np.bincount(codes[rows], minlength=len(self.values))
         gone = [value for value, count in zip(self.values, counts, strict=True) if not count]
         if len(gone) > len(self.values) - 2:
-            raise DataError(f"without the rows that miss a value, the target {name!r} has fewer than two classes left.")
+            raise DataError(f"without the rows that are left out, the target {name!r} has fewer than two classes.")
         if gone:
-            notes.append(f"classes without a complete row are left out: {listing(gone)}")
+            notes.append(f"classes that lost all their rows are left out: {listing(gone)}")
         place = np.where(counts > 0, np.cumsum(counts > 0) - 1, UNKNOWN)
         kept = tuple(value for value in self.values if value not in gone)
         return type(self)(self.kind, kept), np.where(codes >= 0, place[codes], codes)
