@@ -29,12 +29,15 @@ from ._errors import (
 )
 from ._function import log_softmax, logsumexp, softmax
 from ._jacobian import SoftmaxJacobian
+from ._losses import cross_entropy, cross_entropy_and_grad, cross_entropy_hvp, entropy, kl_divergence
 
 # Loaded on first use, so that `import softmax` costs no more than NumPy.
 _LAZY = {
     "SoftmaxRegression": "softmax.regression",
+    "explain_dispatch": "softmax._introspection",
     "load": "softmax.persistence",
     "save": "softmax.persistence",
+    "show_config": "softmax._introspection",
 }
 
 __all__ = [
@@ -51,6 +54,12 @@ __all__ = [
     "SoftmaxRegression",
     "SoftmaxWarning",
     "TargetError",
+    "cross_entropy",
+    "cross_entropy_and_grad",
+    "cross_entropy_hvp",
+    "entropy",
+    "explain_dispatch",
+    "kl_divergence",
     "load",
     "log_softmax",
     "log_softmax_jacobian",
@@ -59,6 +68,7 @@ __all__ = [
     "logsumexp",
     "logsumexp_hessian",
     "save",
+    "show_config",
     "softmax",
     "softmax_jacobian",
     "softmax_jvp",

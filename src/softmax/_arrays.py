@@ -107,6 +107,14 @@ class Library(ABC):
         """The entries in reverse order."""
         return self.xp.flip(x, axis=axis)
 
+    def bounds(self, x: Array) -> tuple[Array, Array]:
+        """The smallest and the largest element; both nan if one is."""
+        return self.xp.min(x), self.xp.max(x)
+
+    def take(self, x: Array, index: Array) -> Array:
+        """The entries of a 1-d array at these places."""
+        return self.xp.take(x, index, axis=0)
+
     def positions(self, n: int, like: Array) -> Array:
         """0, 1, ..., n - 1 beside `like`."""
         return self.xp.arange(n)
@@ -163,6 +171,10 @@ class NumPy(Library):
         except TypeError:  # bfloat16 with float16
             return np.dtype(np.float32)
 
+    def bounds(self, x: Array) -> tuple[Array, Array]:
+        with np.errstate(invalid="ignore"):
+            return np.min(x), np.max(x)
+
     def cumulate(self, x: Array, axis: int) -> Array:
         return np.cumsum(x, axis=axis)
 
@@ -217,6 +229,9 @@ class Torch(Library):
 
     def flip(self, x: Array, axis: int) -> Array:
         return self.xp.flip(x, (axis,))
+
+    def take(self, x: Array, index: Array) -> Array:
+        return self.xp.take(x, index)
 
     def positions(self, n: int, like: Array) -> Array:
         return self.xp.arange(n, device=like.device)

@@ -367,6 +367,8 @@ def check_class_weight(lib: Library, weight: ArrayLike, logits: Array, n_classes
             f"weight must hold one number for each class, shape ({n_classes},); got shape {tuple(weight.shape)}."
         )
     weight = lib.cast(weight, lib.loss_dtype(logits.dtype))
+    if getattr(weight, "requires_grad", False):
+        raise ArrayValueError("weight requires a gradient, and the loss has none in it. Pass weight.detach().")
     if n_classes and _all_within(lib, weight, math.inf) is False:
         raise ArrayValueError(f"weight must be finite and not negative; got {_offender(lib, weight, math.inf)}.")
     return weight
@@ -383,13 +385,13 @@ def check_target(
     row_shape = shape[:axis] + shape[axis + 1 :]
     if isinstance(target, np.ma.MaskedArray):
         raise TargetError("target is a masked array. Fill it with a number and pass that as ignore_index.")
-    empty = is_plain(target) and np.size(target) == 0
+    plain = is_plain(target)
     try:
         target = _of_library(lib, target, logits, "target")
     except ArrayValueError as error:
         raise TargetError(str(error)) from None
-    if empty:
-        target = lib.cast(target, lib.index_dtype() if tuple(target.shape) == row_shape else target.dtype)
+    if plain and tuple(target.shape) == row_shape and math.prod(row_shape) == 0:  # NumPy takes [] for float64
+        target = lib.cast(target, lib.index_dtype())
     got, kind = tuple(target.shape), lib.kind(target.dtype)
     if kind == "integer" and got == row_shape:
         return _check_indices(lib, target, shape[axis], ignore_index), True
@@ -417,10 +419,9 @@ def _misfit(what: str, kind: str, got: tuple[int, ...], shape: tuple[int, ...], 
 
 def _check_indices(lib: Library, target: Array, n_classes: int, ignore_index: int | None) -> Array:
     """Indices in [0, n_classes), or `ignore_index`."""
-    xp = lib.xp
     if lib.name == "torch":  # its unsigned integers have no comparisons
         target = lib.cast(target, lib.index_dtype())
-    if math.prod(target.shape) and lib.truth((xp.min(target) >= 0) & (xp.max(target) < n_classes)) is False:
+    if math.prod(target.shape) and _all_within(lib, target, n_classes) is False:
         values = lib.to_numpy(target)
         bad = (values < 0) | (values >= n_classes)
         if ignore_index is not None:
@@ -436,8 +437,6 @@ def _check_indices(lib: Library, target: Array, n_classes: int, ignore_index: in
 
 def _check_probabilities(lib: Library, target: Array, logits: Array) -> Array:
     """Finite numbers, 0 or more; a row need not sum to 1."""
-    if getattr(target, "requires_grad", False):
-        raise TargetError("target requires a gradient, and the loss has none in it. Pass target.detach().")
     target = lib.cast(target, lib.loss_dtype(logits.dtype))
     if math.prod(target.shape) and _all_within(lib, target, math.inf) is False:
         raise TargetError(
@@ -448,8 +447,8 @@ def _check_probabilities(lib: Library, target: Array, logits: Array) -> Array:
 
 def _all_within(lib: Library, values: Array, limit: float) -> bool | None:
     """Whether all lie in [0, limit); nan does not. None where nobody can look."""
-    with np.errstate(invalid="ignore"):
-        return lib.truth((lib.xp.min(values) >= 0) & (lib.xp.max(values) < limit))
+    least, most = lib.bounds(values)
+    return lib.truth((least >= 0) & (most < limit))
 
 
 def _offender(lib: Library, values: Array, limit: float) -> str:
