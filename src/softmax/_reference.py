@@ -150,8 +150,8 @@ class Pair:
         return Pair(np.ldexp(self.hi, shift), np.ldexp(self.lo, shift), exponent)
 
     def rounded(self) -> Any:
-        """Return the nearest float64."""
-        return self.at(0).hi
+        """Return the nearest float64 (a subnormal one is rounded twice)."""
+        return np.ldexp(self.hi, self.exponent)
 
     def __neg__(self) -> Pair:
         return Pair(-self.hi, -self.lo, self.exponent)

@@ -80,4 +80,4 @@ def reduce_rows(
         block = load_block(x[index], temperature, None if where is None else where[index])
         result = np.empty(block.shape[:-1], block.dtype)
         kernel(block.reshape(-1), x.shape[-1], result.reshape(-1))
-        np.copyto(out[index], result, casting="unsafe")
+        np.copyto(out[(*index, ...)], result, casting="unsafe")  # the dots keep a 0-d result an array
