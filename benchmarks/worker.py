@@ -10,14 +10,17 @@ import json
 import os
 import sys
 import warnings
+from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.registry import FLOAT_DTYPES, Case, inputs, select
 from benchmarks.rivals import RIVALS, Implementation, load
 from benchmarks.timing import FULL, QUICK, summary, time_interleaved
-from benchmarks.truth import judge, truth
+from benchmarks.truth import Truth, judge, truth
 
 Record = dict[str, Any]
 
@@ -54,19 +57,41 @@ def portable_kernels() -> bool:
     return os.environ.get("SOFTMAX_KERNELS") == "portable" or find_spec("numba") is None
 
 
-def gate(case: Case, arrays: dict[str, Any], ways: list[Implementation]) -> list[Record]:
-    """Compare every implementation with the truth; a rival that fails is only written down."""
-    expected = truth(case, arrays)
+def digest(outputs: tuple[Any, ...]) -> str:
+    """Return a fingerprint of the form and the bits of a result."""
+    found = blake2b(digest_size=16)
+    for array in map(np.asarray, outputs):
+        found.update(f"{array.shape} {array.dtype}".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+def gate(
+    case: Case, arrays: dict[str, Any], ways: list[Implementation], known: list[Record] | None = None
+) -> list[Record]:
+    """Compare every implementation with the truth; a rival that fails is only written down.
+
+    A result with the bits of a `known` one, found with other threads, keeps its verdict.
+    """
+    place = (case.id, str(arrays["x"].dtype))
+    verdicts = {(r["name"], r["digest"]): r for r in known or [] if (r["case"], r["dtype"]) == place}
+    expected: Truth | None = None
     records = []
     for way in ways:
         with way.context(), warnings.catch_warnings():
             if not way.own:
                 warnings.simplefilter("ignore")
             outputs = way.result(way.call())
-        verdict = judge(outputs, expected, precision=way.precision, portable=portable_kernels())
+        fingerprint = digest(outputs)
+        seen = verdicts.get((way.name, fingerprint))
+        if seen is not None:
+            records.append(seen)
+            continue
+        expected = truth(case, arrays) if expected is None else expected
+        verdict = judge(outputs, expected, precision=way.precision, portable=portable_kernels(), everything=way.own)
         records.append(
             {"name": way.name, "own": way.own, "error": verdict.error, "unit": verdict.unit}
-            | {"passed": verdict.passed, "reason": verdict.reason}
+            | {"passed": verdict.passed, "reason": verdict.reason, "digest": fingerprint}
         )
     return records
 
@@ -79,19 +104,20 @@ def clock(ways: list[Implementation], *, quick: bool) -> list[Record]:
     return [{"name": way.name, "own": way.own} | summary(seconds[way.name]) for way in ways]
 
 
-def work(
-    phase: str, cases: list[Case], dtypes: list[str], threads: int, rivals: list[str], quick: bool
-) -> list[Record]:
+def work(options: argparse.Namespace) -> list[Record]:
     """Gate or time all cases in all dtypes; one record for each implementation."""
+    rivals = [name for name in options.rival or RIVALS if name != "none"]
+    known = json.loads(options.known.read_text(encoding="utf-8")) if options.known else None
     records: list[Record] = []
-    for case in cases:
-        for dtype in dtypes:
+    for case in select(options.case, quick=options.quick):
+        for dtype in options.dtype or FLOAT_DTYPES:
             arrays = inputs(case, dtype)
-            ways = implementations(case, arrays, threads, rivals)
-            found = gate(case, arrays, ways) if phase == "gate" else clock(ways, quick=quick)
-            head = {"case": case.id, "dtype": dtype, "threads": threads}
-            records += [head | record for record in found]
-            print(f"  {phase} {case.id} {dtype} threads={threads}", file=sys.stderr, flush=True)
+            ways = implementations(case, arrays, options.threads, rivals)
+            gating = options.phase == "gate"
+            found = gate(case, arrays, ways, known) if gating else clock(ways, quick=options.quick)
+            head = {"case": case.id, "dtype": dtype, "threads": options.threads}
+            records += [head | record | head for record in found]
+            print(f"  {options.phase} {case.id} {dtype} threads={options.threads}", file=sys.stderr, flush=True)
     return records
 
 
@@ -105,12 +131,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dtype", action="append", choices=FLOAT_DTYPES)
     parser.add_argument("--rival", action="append", choices=(*RIVALS, "none"))
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--known", type=Path, help="records of a gate with other threads")
     options = parser.parse_args(arguments)
     pin(options.threads)
-    rivals = [name for name in options.rival or RIVALS if name != "none"]
-    cases = select(options.case, quick=options.quick)
-    dtypes = options.dtype or list(FLOAT_DTYPES)
-    records = work(options.phase, cases, dtypes, options.threads, rivals, options.quick)
+    records = work(options)
     options.output.write_text(json.dumps(records), encoding="utf-8")
     return int(any(record["own"] and not record.get("passed", True) for record in records))
 

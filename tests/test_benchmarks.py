@@ -72,7 +72,7 @@ class TestRegistry:
     def test_losses_are_checked_on_all_rows(self):
         for case in CASES:
             if case.operation == "cross_entropy_and_grad":
-                assert len(truth.chosen_rows(case)) == case.size // case.classes
+                assert len(truth.chosen_rows(case, "float64")) == case.size // case.classes
 
     def test_bytes(self):
         assert Case("T", "softmax", (10, 10)).bytes_moved("float32") == 800
@@ -204,7 +204,7 @@ class TestGate:
 
     @pytest.mark.parametrize("row", [1, 4])
     def test_rows_outside_the_sample_are_checked_too(self, monkeypatch, row):
-        monkeypatch.setattr(truth, "SAMPLE", 100)
+        monkeypatch.setattr(truth, "SAMPLE", {"float64": 100})
         case = SMALL["softmax"]
         arrays = inputs(case, "float64")
         expected = truth.truth(case, arrays)
@@ -251,6 +251,24 @@ class TestWorker:
         status, records = self.gate(tmp_path, "--dtype", "float32")
         assert status == 1
         assert run.red(records)[0].startswith("B2-softmax-1000x10 float32 threads=1: softmax: entry")
+
+    def test_known_bits_keep_their_verdict(self, monkeypatch):
+        case = SMALL["softmax"]
+        arrays = inputs(case, "float32")
+        p = right(case, arrays)[0]
+        ways = [Implementation("a", lambda: p, lambda r: (r,), own=True)]
+        first = worker.gate(case, arrays, ways)
+        known = [{"case": case.id, "dtype": "float32"} | record for record in first]
+        monkeypatch.setattr(worker, "truth", None)  # not needed again
+        assert worker.gate(case, arrays, ways, known)[0]["error"] == first[0]["error"]
+        p[0, 0] = 1
+        with pytest.raises(TypeError, match="not callable"):
+            worker.gate(case, arrays, ways, known)
+
+    def test_the_fingerprint_tells_form_and_bits(self):
+        a = np.zeros((2, 3), np.float32)
+        assert worker.digest((a,)) == worker.digest((a.copy(order="F"),))
+        assert len({worker.digest((b,)) for b in (a, a.reshape(3, 2), -a, a.view(np.int32))}) == 4
 
     def test_time_records(self):
         ways = [Implementation("a", lambda: None, lambda r: (r,)), Implementation("b", lambda: None, lambda r: (r,))]
@@ -405,7 +423,7 @@ class TestRun:
         seen = []
         state = {"passed": True}
 
-        def run_worker(phase, threads, extra):
+        def run_worker(phase, threads, extra, known=None):
             seen.append((phase, threads))
             own = {"case": CASES[0].id, "dtype": "float32", "threads": threads, "name": "softmax", "own": True}
             if phase == "gate":
