@@ -49,6 +49,13 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
         If it is not fitted.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> import softmax as sm
+    >>> model = sm.SoftmaxRegression().fit(*load_iris(return_X_y=True))
+    >>> sm.save(model, "iris.safetensors")
     """
     if isinstance(model, type) or not hasattr(model, "__softmax_state__"):
         raise TypeError(
@@ -89,6 +96,16 @@ def load(path: str | os.PathLike[str]) -> Any:
         If the file is damaged, was written by something else, or by a newer version.
     OSError
         If it cannot be read.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> import softmax as sm
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = sm.SoftmaxRegression().fit(X, y)
+    >>> sm.save(model, "iris.safetensors")
+    >>> bool((sm.load("iris.safetensors").predict_proba(X) == model.predict_proba(X)).all())
+    True
     """
     content, arrays = from_bytes(Path(path).read_bytes(), os.fspath(path))
     kind = content["kind"]
