@@ -283,13 +283,14 @@ def fit_table(
         encoded = encoder.transform(table, chosen)
         classifier = _classifier(settings, Step(f"fitting on {tables.plural(len(chosen), what)}"), progress)
         start = perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotCertifiedWarning)  # the certificate says it
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", NotCertifiedWarning)
             classifier.fit(encoded.X, codes[chosen], None if weights is None else weights[chosen])
         vars(classifier).pop("_progress", None)
+        doubts = _sort_out(caught)
         certificate = _certificate(classifier, len(chosen), perf_counter() - start)
         sizes = np.bincount(codes[chosen], minlength=len(labels.values))
-        return TableModel(encoder, labels, classifier, settings.target, sizes, {}), certificate, encoded.notes
+        return TableModel(encoder, labels, classifier, settings.target, sizes, {}), certificate, encoded.notes + doubts
 
     scored = scores = None
     train, held_out = rows, rows[:0]
@@ -393,6 +394,17 @@ def _classifier(settings: FitSettings, step: Step, progress: Progress | None) ->
 
         classifier._progress = report
     return classifier
+
+
+def _sort_out(caught: list[warnings.WarningMessage]) -> list[str]:
+    """Return what a fit said about its certificate, as notes; give other warnings again."""
+    doubts = []
+    for warning in caught:
+        if issubclass(warning.category, NotCertifiedWarning):
+            doubts.append(str(warning.message).rstrip("."))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return doubts
 
 
 def _certificate(classifier: Any, rows: int, seconds: float) -> Certificate:

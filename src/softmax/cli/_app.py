@@ -24,7 +24,7 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141  # what a shell shows for a process that SIGPIPE ended
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__, prog_name="softmax", message="%(prog)s %(version)s")
 def app() -> None:
     """Softmax regression at its certified optimum, from a table to a model file.
@@ -64,7 +64,7 @@ def run(arguments: Sequence[str] | None) -> int:
     except (SoftmaxError, click.ClickException) as error:
         return _fail(error.message if isinstance(error, click.ClickException) else str(error))
     except ModuleNotFoundError as error:
-        if error.name not in EXTRA:
+        if (error.name or "").partition(".")[0] not in EXTRA:
             return _report_bug(error)
         return _fail(str(MissingExtraError.for_extra("this command", str(error.name), "cli")))
     except MemoryError:

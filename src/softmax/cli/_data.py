@@ -21,7 +21,7 @@ def reading_options(command: Command) -> Command:
     options = [
         click.option("--delimiter", metavar="CHAR", help="What divides fields.  [default: a comma; a tab for .tsv]"),
         click.option("--decimal", type=click.Choice([".", ","]), default=".", help="The decimal mark."),
-        click.option("--encoding", default="utf-8", metavar="NAME", help="Encoding of a text file.  [default: utf-8]"),
+        click.option("--encoding", default="utf-8", metavar="NAME", help="Encoding of a text file."),
         click.option("--no-header", is_flag=True, help="The first line is data; columns are called c1, c2, ..."),
         click.option(
             "--na",

@@ -88,7 +88,7 @@ def fit(
     Examples:
       softmax fit digits
       softmax fit penguins.csv --target species --missing mean
-      softmax fit train.parquet --target label --test test.parquet -C 10 -o model.safetensors
+      softmax fit train.parquet --target label --test test.parquet -C 10
     """  # noqa: D301 - click reads the \b
     if test is not None and test_size is not None:
         raise click.UsageError("--test and --test-size exclude each other: rows come from one place or the other.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
@@ -160,18 +161,10 @@ def _share(value: float) -> str:
 
 def show_confusion(screen: Screen, scores: Scores, names: Sequence[str]) -> None:
     """Print the confusion matrix where it fits, and otherwise the most frequent mistakes."""
-    if len(names) <= MOST_MATRIX:
-        for heads in (list(names), [f"#{i + 1}" for i in range(len(names))]):
-            numbered = heads != list(names)
-            rows = [
-                [f"{heads[i]} {name}" if numbered else name, *(f"{n:,}" if n else "·" for n in scores.confusion[i])]
-                for i, name in enumerate(names)
-            ]
-            grid = make_grid(["true class", *heads], rows)
-            if screen.console.measure(grid).minimum <= screen.console.width and _fits(screen, heads, rows):
-                screen.heading("Confusion matrix: rows are true classes, columns predicted ones")
-                screen.console.print(grid)
-                return
+    if len(names) <= MOST_MATRIX and (grid := _matrix(scores, names, screen.console.width)):
+        screen.heading("Confusion matrix: rows are true classes, columns predicted ones")
+        screen.console.print(grid)
+        return
     mistakes = scores.confusions(MOST_CONFUSIONS)
     screen.heading("Most frequent confusions")
     if not mistakes:
@@ -184,11 +177,19 @@ def show_confusion(screen: Screen, scores: Scores, names: Sequence[str]) -> None
     )
 
 
-def _fits(screen: Screen, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Whether every cell of the matrix fits without folding."""
-    lines = [["true class", *heads], *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(heads) + 1)]
-    return sum(widths) + 2 * len(heads) <= screen.console.width
+def _matrix(scores: Scores, names: Sequence[str], width: int) -> Grid | None:
+    """Return the confusion matrix in the roomiest form that fits: with names over the columns, or with numbers."""
+    counts = [[f"{n:,}" if n else "·" for n in row] for row in scores.confusion]
+    numbers = [str(i + 1) for i in range(len(names))]
+    labels = {"true class": list(names), "": [f"{i:>2} {name}" for i, name in zip(numbers, names, strict=True)]}
+    for corner, gap in (("true class", 3), ("true class", 1), ("", 3), ("", 1)):
+        head = [corner, *(names if corner else numbers)]
+        rows = [[label, *row] for label, row in zip(labels[corner], counts, strict=True)]
+        if sum(max(map(cell_len, column)) + gap for column in zip(head, *rows, strict=True)) - gap <= width:
+            grid = make_grid(head, rows)
+            grid.padding = (0, gap // 2)
+            return grid
+    return None
 
 
 def fit_json(report: FitReport, place: Path, seconds: float) -> str:
