@@ -196,8 +196,7 @@ def judge(
 def _largest(got: Any, high: Any, low: Any, truth: Truth, precision: str, portable: bool) -> tuple[float, float]:
     """Return the largest error, and the largest part of the bound that an entry uses."""
     case = truth.case
-    by_entry = case.operation == "softmax_vjp" or (precision == "fast" and case.operation != "logsumexp")
-    names = [name for name in ("x", "g") if by_entry and name in truth.arrays]
+    names = [name for name in ("x", "g") if name in truth.arrays and case.operation != "cross_entropy_and_grad"]
     beside = {name: some_rows(truth.arrays[name], case.axis, truth.rows) for name in names}
     error = share = 0.0
     for block in _blocks(*got.shape):
@@ -207,21 +206,35 @@ def _largest(got: Any, high: Any, low: Any, truth: Truth, precision: str, portab
             errors, shares = _vjp_shares(*parts, **more)
         else:
             errors = _ulps(*parts)
-            limit: Any = 4.0 if precision == "fast" else bound(case, str(got.dtype), portable=portable)
-            if by_entry:
-                x = more["x"].astype(np.float64)
-                limit = limit + (x.max(axis=-1, keepdims=True) - x)
+            limit: Any = bound(case, str(got.dtype), portable=portable)
+            if precision == "fast":
+                limit = 4 + _room(case, more["x"])
+            elif case.operation == "logsumexp":
+                limit = limit * _cancellation(high[block], more["x"])
             shares = errors / limit
         error, share = max(error, float(errors.max())), max(share, float(shares.max()))
     return error, share
+
+
+def _room(case: Case, x: Any) -> Any:
+    """Return abs(x - max); for a logarithm, which has the errors of all exponentials in it, the largest of the row."""
+    below = x.max(axis=-1, keepdims=True).astype(np.float64) - x
+    return below if case.operation == "softmax" else below.max(axis=-1, keepdims=True)
+
+
+def _cancellation(value: Any, x: Any) -> Any:
+    """Return an ulp of the maximum over an ulp of the value, at least 1: what max + log(sum) may lose in the sum."""
+    top = np.abs(x.max(axis=-1, keepdims=True))
+    return np.maximum(1.0, np.spacing(top).astype(np.float64) / np.spacing(np.abs(value).astype(x.dtype)))
 
 
 def _limit_text(case: Case, dtype: str, precision: str, portable: bool) -> str:
     if case.operation == "softmax_vjp":
         return "2 eps (max abs r + p_i sum_j p_j abs(g_j - g_argmax))"
     if precision == "fast":
-        return "4 ulp" if case.operation == "logsumexp" else "4 + abs(x - max) ulp"
-    return f"{bound(case, dtype, portable=portable):g} ulp"
+        return "4 + abs(x - max) ulp" if case.operation == "softmax" else "4 + max - min ulp"
+    text = f"{bound(case, dtype, portable=portable):g} ulp"
+    return text + (" of the larger of it and the row's maximum" if case.operation == "logsumexp" else "")
 
 
 def _far_off(case: Case, outputs: tuple[Any, ...], truth: Truth, dtype: np.dtype[Any]) -> str:

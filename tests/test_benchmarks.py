@@ -197,6 +197,15 @@ class TestGate:
         monkeypatch.setattr(truth, "FAST_SUM_BOUND", 1e-8)
         assert "abs(sum - 1)" in truth.judge((off,), expected, precision="fast").reason
 
+    @pytest.mark.parametrize(("top", "passes"), [(-np.log(2), True), (0.0, False)], ids=["cancels", "does not"])
+    def test_logsumexp_near_zero(self, top, passes):
+        case = Case("T", "logsumexp", (1, 2))
+        x = np.array([[top, top]]) + (0 if passes else [[0, -5]]) + 0.01
+        expected = truth.truth(case, {"x": x})
+        value = expected.exact[0][0].reshape(-1)
+        off = value + np.spacing(top) if passes else value + 3 * np.spacing(value)
+        assert truth.judge((off,), expected).passed == passes
+
     def test_portable_kernels_have_a_wider_float64_bound(self):
         assert truth.bound(SMALL["softmax"], "float64") == 2
         assert truth.bound(SMALL["softmax"], "float64", portable=True) == 4
