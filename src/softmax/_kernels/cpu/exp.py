@@ -233,7 +233,8 @@ def _narrow_like(v, like):
 @overload(deviation, jit_options=_INLINE)
 def _deviation(v, centre, rest):
     if v.dtype == types.float32:
-        return lambda v, centre, rest: widen(v) - centre
+        # Where v is the pivot and p next to 1, v - centre is 0 and rest is all there is.
+        return lambda v, centre, rest: (widen(v) - centre) - rest
 
     def exact(v, centre, rest):
         d, low = two_sum(v, -centre)
