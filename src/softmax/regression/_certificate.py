@@ -30,9 +30,10 @@ KL is convex in its first argument, so that Σ π_i KL(q_i ‖ p_i) ≤ t Σ π_
     W·mean + b⟩.    (3)
 
 Everything is evaluated in float64 from sums over the original rows at the coefficients that are returned. Rounding is
-allowed for by adding a first-order estimate of it, so that the bound holds for the numbers as they are stored: t grows
-by a few eps (the rounding of c), G(Q) by the rounding of its sums, and the gap by a few units in the last place of the
-objective.
+allowed for by adding a first-order estimate of it, so that the bound holds for the numbers as they are stored: t and
+‖G(Q) + λW‖ grow by the rounding of the sums c and G̃, the gap by a few units in the last place of the objective. The
+rounding of the logits needs no allowance: P as computed is as good a dual point as any, and KL(P computed ‖ P) is of
+second order.
 
 Sources: Fenchel duality for regularised losses as in Shalev-Shwartz and Zhang (2013), "Stochastic dual coordinate
 ascent methods"; (1)–(3) are worked out here.
@@ -98,9 +99,8 @@ def certify(
     """
     objective = loss + 0.5 * penalty * float(np.vdot(coef, coef))
     uncentred = gradient_sum + np.outer(excess, targets.mean) + penalty * coef
-    # Each sum over rows carries a relative error of a few eps in Σ π_i |q_ik − y_ik| |x̃_ij| ≤ 2·spread_j, summed over
-    # k.
-    rounding = 16 * EPS * float(np.linalg.norm(targets.spread))
+    # Sums over rows carry an error of a few eps in Σ π_i |p_ik − y_ik| |x̃_ij|, where Σ_k |p_ik − y_ik|² ≤ 2 (1 − p_iy) ≤ 2 ℓ_i.
+    rounding = 4 * EPS * float(np.linalg.norm(targets.spread)) * min(1.0, float(np.sqrt(2 * loss)))
     allowance = 8 * EPS * objective
     if intercept is None:
         residual = float(np.linalg.norm(uncentred))
@@ -108,7 +108,9 @@ def certify(
         return Certificate(objective, gap, gap, residual, 0.0)
 
     mean_probability = targets.frequency + excess
-    t = min(1.0, max(0.0, float(np.max(excess / mean_probability))) + 8 * EPS)
+    # The rounding of c_j likewise: a few eps in Σ π_i |p_ij − y_ij|, which is at most p̄_j + ȳ_j and at most Σ π_i ℓ_i.
+    t = max(0.0, float(np.max(excess / mean_probability))) + 4 * EPS * min(1.0, loss / float(mean_probability.min()))
+    t = min(1.0, t)
     r = np.maximum(mean_probability - excess / t, 0.0)
     r /= r.sum()
     mean_logits = coef @ targets.mean + intercept

@@ -267,6 +267,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         if sample_weight is None and self.class_weight is None:
             return None
         weights: Floats = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True)
+        _refuse_weightless(classes, labels, weights)
         if self.class_weight is not None:
             factors = compute_class_weight(self.class_weight, classes=classes, y=y, sample_weight=weights)
             if not np.all(np.isfinite(factors)) or np.any(factors < 0):
@@ -274,13 +275,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                     f"class weights must be finite and ≥ 0, got {factors.tolist()} for the classes {classes.tolist()}."
                 )
             weights *= factors[labels]
-        totals = np.bincount(labels, weights=weights, minlength=len(classes))
-        if not totals.all():
-            label = classes[int(np.argmin(totals))]
-            raise TargetError(
-                f"class {label!r} has total weight 0, so that its probability has no optimum > 0. "
-                "Leave out its rows, or give them weight."
-            )
+            _refuse_weightless(classes, labels, weights)
         return weights
 
     def _start(self, classes: npt.NDArray[Any], d: int) -> tuple[Floats, Floats] | None:
@@ -415,8 +410,19 @@ def _classes_of(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.i
             f"y mixes labels that cannot be sorted ({', '.join(kinds)}). Convert them to one type, for example to str."
         ) from None
     if len(classes) < 2:
-        raise TargetError(f"y needs at least 2 classes, got 1 class: {classes[0]!r}.")
+        raise TargetError(f"y needs at least 2 classes, got 1 class: {classes.tolist()[0]!r}.")
     return classes, labels.reshape(-1)
+
+
+def _refuse_weightless(classes: npt.NDArray[Any], labels: npt.NDArray[np.intp], weights: Floats) -> None:
+    """Every class needs some weight."""
+    totals = np.bincount(labels, weights=weights, minlength=len(classes))
+    if not totals.all():
+        label = classes.tolist()[int(np.argmin(totals))]
+        raise TargetError(
+            f"class {label!r} has total weight 0, so that its probability has no optimum > 0. "
+            "Leave out its rows, or give them weight."
+        )
 
 
 def _as_uniform(weights: Floats | None, n: int) -> tuple[float, Floats | None]:

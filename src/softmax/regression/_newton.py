@@ -207,7 +207,8 @@ def _advance(
 
 
 def _bracketed_minimum(steps: Floats, values: Floats, slopes: Floats) -> tuple[float, float]:
-    """Two lengths for a convex function known at `steps` (increasing): the last on the way down, and a guess of the minimum.
+    """Two lengths for a convex function known at `steps` (increasing): the last on the way down, and a guess of the
+    minimum.
 
     Both are 0.0 where the function rises from the first length on.
     """

@@ -47,6 +47,7 @@ class MultinomialObjective:
         self, rows: DenseRows, labels: npt.NDArray[np.intp], n_classes: int, penalty: float, intercept: bool
     ) -> None:
         self.rows = rows
+        self.labels = labels
         self.n_classes = n_classes
         self.penalty = penalty
         self.has_intercept = intercept

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg.blas import dsyrk
 
+from softmax._errors import ArrayValueError
+
 from ._threads import Workers
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -61,7 +63,11 @@ class DenseRows:
         self.n_passes = 0
         self.origin = np.zeros(self.d)
         self.mean = self._sums(lambda rows: rows) / self.total_weight if centre else np.zeros(self.d)
-        self.spread = np.sqrt(self._sums(lambda rows: (rows - self.mean) ** 2) / self.total_weight)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.spread = np.sqrt(self._sums(lambda rows: (rows - self.mean) ** 2) / self.total_weight)
+        if not np.isfinite(self.spread).all():
+            column = int(np.argmin(np.isfinite(self.spread)))
+            raise ArrayValueError(f"squares of column {column} of X overflow float64. Rescale the column.")
         self.flat = self.spread <= 16 * np.finfo(np.float64).eps * np.abs(self.mean)
         spread = np.where(self.flat, np.inf, self.spread)
         if np.any(np.abs(self.mean) > CANCELLATION * spread):

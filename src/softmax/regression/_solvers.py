@@ -3,7 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 
-from softmax._errors import ArrayValueError
 from ._certificate import Targets
 from ._newton import Progress, Result, Scheme, minimise
 from ._objective import MultinomialObjective
@@ -83,16 +82,14 @@ def solve(
     objective = MultinomialObjective(rows, labels, n_classes, penalty, intercept)
     covariance = rows.second_moment() if rows.d <= COVARIANCE_LIMIT else rows.spread**2
     inverse = KroneckerInverse(covariance, penalty, intercept)
-    scheme: Scheme = KroneckerScheme(inverse) if solver == "newton-cg" else StaleFactorScheme(inverse, cg_limit(objective.shape))
+    scheme: Scheme = (
+        KroneckerScheme(inverse) if solver == "newton-cg" else StaleFactorScheme(inverse, cg_limit(objective.shape))
+    )
     cold = np.zeros(objective.shape)
     if intercept:
         logs = np.log(objective.frequency)
         cold[:, -1] = logs - logs.mean()
     begin = objective.evaluate(cold)
-    if not np.isfinite(begin.gradient).all():
-        raise ArrayValueError(
-            "the sums over the rows overflow float64: rescale the columns of X with very large values."
-        )
     # Σ π (p − y) x̃ with p the same for all rows, as at W = 0, is −Σ π y x̃.
     targets = Targets(objective.frequency, -begin.gradient_sum, rows.mean, rows.spread)
     if start is not None:
