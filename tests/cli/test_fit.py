@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 from pathlib import Path
 
@@ -240,6 +241,28 @@ def test_headerless_files(softmax):
     done = softmax("fit", "n.csv", "--target", "c3", "--no-header")
     assert done.code == 0, done.err
     assert sm.load("n.safetensors").encoder.feature_names == ["c1", "c2"]
+
+
+def test_a_headerless_file_is_recognised(softmax):
+    Path("iris.data").write_text("5.1,3.5,0.2,setosa\n4.9,3.0,0.2,setosa\n6.3,3.3,2.5,virginica\n")
+    hint = "These look like values: if the file has no header line, pass --no-header."
+    for target in ((), ("--target", "species")):
+        assert hint in softmax("fit", "iris.data", *target).err
+
+
+def test_a_full_disk_leaves_the_old_model(softmax, monkeypatch):
+    softmax("fit", "iris", "-q")
+    old = Path("iris.safetensors").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = softmax("fit", "iris", "-C", 5)
+    assert done.code == 1
+    assert done.err.splitlines()[-1] == "Error: iris.safetensors cannot be saved: No space left on device."
+    assert Path("iris.safetensors").read_bytes() == old
+    assert [path.name for path in Path().iterdir()] == ["iris.safetensors"]
 
 
 def test_other_ways_to_write_a_table(softmax):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ._data import BUILT_IN, read_data, reading_options
+
+if TYPE_CHECKING:
+    from softmax.tables import Table
 
 
 @click.command()
@@ -108,7 +111,7 @@ def fit(
         table = read_data(data, **reading)  # type: ignore[arg-type]
         held_out = None if test is None else read_data(test, **reading)  # type: ignore[arg-type]
         settings = FitSettings(
-            target=chosen_target(target, data, table.names),
+            target=chosen_target(target, data, table),
             test_size=0.2 if test_size is None else test_size,
             refit=not no_refit,
             fit_intercept=not no_intercept,
@@ -116,7 +119,10 @@ def fit(
         )
         report = fit_table(table, settings, test=held_out, progress=progress.iteration)
         progress.say(f"saving {place}")
-        save(report.model, place)
+        try:
+            save(report.model, place)
+        except OSError as error:
+            raise click.ClickException(f"{place} cannot be saved: {error.strerror or error}.") from None
     seconds = perf_counter() - start
     if as_json:
         click.echo(fit_json(report, place, seconds))
@@ -149,12 +155,13 @@ def looks_like_model(place: Path) -> bool:
     return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < place.stat().st_size
 
 
-def chosen_target(target: str | None, data: str, names: list[str]) -> str:
+def chosen_target(target: str | None, data: str, table: Table) -> str:
     """Return the target named, or that of a built-in data set; without one, say what there is to choose from."""
     from softmax.tables import listing
 
     if target is None and data in BUILT_IN:
         return BUILT_IN[data]
     if target is None:
-        raise click.UsageError(f"Name the column to predict with --target. {data} has: {listing(names, 20)}.")
+        columns = f"{listing(table.names, 20)}.{table.header_hint()}"
+        raise click.UsageError(f"Name the column to predict with --target. {data} has: {columns}")
     return target

@@ -168,7 +168,8 @@ class TableEncoder:
         return Encoded(X, rows, notes)
 
     def _check_columns(self, table: Table) -> None:
-        absent = [f.name for f in self.features if f.name not in table.names]
+        there = set(table.names)
+        absent = [f.name for f in self.features if f.name not in there]
         if absent:
             near = suggest(absent[0], table.names) if len(absent) == 1 else f"Its columns are: {listing(table.names)}."
             number = plural(len(absent), "column")

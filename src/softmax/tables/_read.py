@@ -8,6 +8,7 @@ import gzip
 import io
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -250,8 +251,7 @@ def _check_header(names: list[str], source: str, delimiter: str) -> None:
 
 
 def _refuse_duplicates(names: list[str], source: str) -> None:
-    counts = {name: names.count(name) for name in dict.fromkeys(names)}
-    twice = {name: n for name, n in counts.items() if n > 1}
+    twice = {name: n for name, n in Counter(names).items() if n > 1}
     if not twice:
         return
     numeric = pc.all(pc.match_substring_regex(pa.array(names), NUMBER_PATTERN)).as_py()

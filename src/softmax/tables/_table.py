@@ -7,6 +7,7 @@ and the *whole* column decides its type, so that the answer does not depend on h
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -76,7 +77,15 @@ class Table:
     def require(self, name: str, purpose: str) -> None:
         """Raise unless there is a column `name`, with the nearest names as a suggestion."""
         if name not in self.names:
-            raise DataError(f"{purpose} {name!r} is not a column of {self.source}. {suggest(name, self.names)}")
+            hint = suggest(name, self.names) + self.header_hint()
+            raise DataError(f"{purpose} {name!r} is not a column of {self.source}. {hint}")
+
+    def header_hint(self) -> str:
+        """Return advice where the names of the columns look like a row of data."""
+        numeric = sum(bool(re.match(NUMBER_PATTERN, name)) for name in self.names)
+        if not self.text or 2 * numeric < len(self.names):
+            return ""
+        return " These look like values: if the file has no header line, pass --no-header."
 
     def kind(self, name: str) -> str:
         """Return "number", "text", "bool", "empty", or what else the column holds, in words ("dates", "lists")."""
