@@ -39,7 +39,7 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def describe() -> dict[str, Any]:
-    """Return processor, number of cores, instruction set, system, Python, and the load when asked."""
+    """Return processor, number of cores, instruction set, system, Python, and the load of the last minute."""
     info = _cpuinfo()
     flags = (info.get("flags") or info.get("Features") or "").split()
     return {
@@ -48,7 +48,7 @@ def describe() -> dict[str, Any]:
         "cpu_model": info.get("model", ""),
         "cores": cores(),
         "instruction_set": next((name for flag, name in _INSTRUCTION_SETS.items() if flag in flags), "unknown"),
-        "last_level_cache": info.get("cache size", ""),
+        "cache": info.get("cache size", ""),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,

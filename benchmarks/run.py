@@ -113,6 +113,7 @@ def dump(results: Record, path: Path) -> None:
     for key in (key for key in results if key not in plain):
         lines = ",\n  ".join(json.dumps(record, ensure_ascii=False) for record in results[key])
         text += f',\n "{key}": [\n  {lines}\n ]' if lines else f',\n "{key}": []'
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text + "\n}\n", encoding="utf-8")
 
 
@@ -134,7 +135,9 @@ def main(arguments: list[str] | None = None) -> int:
     full = not (options.case or options.dtype or options.threads or options.rival or options.quick)
     threads = sorted(set(options.threads or (1, cores())))
     dtypes = options.dtype or list(FLOAT_DTYPES)
-    began = time.perf_counter()
+    began, machine = time.perf_counter(), describe()
+    if (machine["load_average"] or 0) > machine["cores"] / 2:
+        print(f"the machine is busy (load {machine['load_average']}): the times will say so too", file=sys.stderr)
     extra = ["--quick"] if options.quick else []
     for flag, values in (("--case", options.case), ("--dtype", dtypes), ("--rival", options.rival)):
         extra += [word for value in values or [] for word in (flag, value)]
@@ -150,7 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     results: Record = {
         "date": date.today().isoformat(),
-        "machine": describe(),
+        "machine": machine,
         "versions": versions(),
         "settings": settings(threads, dtypes, options.quick),
         "times": merge(gated, timed),

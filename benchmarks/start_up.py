@@ -99,7 +99,7 @@ def measure(*, quick: bool = False) -> list[dict[str, Any]]:
     ]
     for function in FUNCTIONS[:1] if quick else FUNCTIONS:
         for dtype in DTYPES:
-            records += first_calls(function, dtype, ever=1 if quick else 2, later=2 if quick else 5)
+            records += first_calls(function, dtype, ever=1 if quick else 2, later=2 if quick else 3)
     return records
 
 

@@ -86,7 +86,7 @@ def machine_text(results: Results) -> str:
     return (
         f"Measured on {results['date']}: {machine['cpu']} (family {machine['cpu_family']}, model "
         f"{machine['cpu_model']}), {machine['cores']} cores, {machine['instruction_set']}, {machine['system']}, "
-        f"Python {machine['python']}; {versions}."
+        f"Python {machine['python']}; {versions}. Load before the start: {machine['load_average']}."
     )
 
 

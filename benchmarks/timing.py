@@ -20,7 +20,7 @@ class Effort:
     rounds: int = 7
     most_rounds: int = 25
     least_seconds: float = 0.005
-    case_seconds: float = 2.0
+    case_seconds: float = 1.0
 
 
 FULL = Effort()
