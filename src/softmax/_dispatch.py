@@ -34,6 +34,10 @@ def _find(library: str) -> tuple[Any, str]:
         from . import _torch
 
         return _torch, "the input is a torch.Tensor: these functions carry autograd and torch.compile"
+    if library == "jax":
+        from . import _jax
+
+        return _jax, "the input is a jax.Array: the portable kernels, compiled by XLA, in float64 inside"
     from ._kernels import portable
 
     if library != "numpy":

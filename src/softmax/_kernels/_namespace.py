@@ -53,8 +53,12 @@ def wide_dtype(xp: Any, x: Any) -> Any:
     return xp.float32 if getattr(getattr(x, "device", None), "type", "") == "mps" else xp.float64
 
 
-def positions(xp: Any, like: Any, n: int) -> Any:
-    """0, 1, ..., n - 1 in the dtype and on the device of `like`."""
+def positions(xp: Any, like: Any, axis: int) -> Any:
+    """0, 1, ..., n - 1 along `axis`, with length 1 along the others, on the device of `like`."""
+    n = like.shape[axis]
+    shape = [1] * like.ndim
+    shape[axis] = n
     if getattr(xp, "__name__", "") == "jax.numpy":
-        return xp.arange(n, dtype=like.dtype)  # traced arrays have no device
-    return xp.arange(n, dtype=like.dtype, device=like.device)
+        # Traced arrays have no device, and JAX may lower this where 64-bit integers are switched off.
+        return xp.reshape(xp.arange(n, dtype=xp.int32), tuple(shape))
+    return xp.reshape(xp.arange(n, dtype=xp.int64, device=like.device), tuple(shape))

@@ -149,16 +149,20 @@ def log_probabilities(xp: Any, row: Row) -> Any:
     return row.shifted - log_total if row.error is None else row.shifted + (row.error - log_total)
 
 
+def first_of(xp: Any, flags: Any, axis: int) -> Any:
+    """Mark the first true entry of each row, and no other."""
+    index = positions(xp, flags, axis)
+    return index == xp.min(xp.where(flags, index, flags.shape[axis]), axis=axis, keepdims=True)
+
+
 def first_top(xp: Any, row: Row, axis: int) -> Any:
-    """Index of the first maximum, with the axis kept."""
-    return xp.argmax(row.shifted, axis=axis, keepdims=True)
+    """Mark the first maximum of each row."""
+    return first_of(xp, row.shifted == 0, axis)
 
 
-def one_hot(xp: Any, index: Any, n: int, axis: int, ndim: int) -> Any:
-    """Boolean array that is true where the position along `axis` equals `index` (which has that axis, of length 1)."""
-    shape = [1] * ndim
-    shape[axis] = n
-    return xp.reshape(positions(xp, index, n), tuple(shape)) == index
+def pick(xp: Any, mark: Any, values: Any, axis: int) -> Any:
+    """Return the one entry of each row that is marked, with the axis kept."""
+    return xp.sum(xp.where(mark, values, 0.0), axis=axis, keepdims=True)
 
 
 def blank_bad_rows(xp: Any, row: Row, values: Any, where: Any, masked: float) -> Any:
@@ -179,7 +183,7 @@ def unmasked(xp: Any, row: Row, g: Any, where: Any) -> Any:
 
 def centred(xp: Any, row: Row, p: Any, g: Any, axis: int) -> Any:
     """Return g - <p, g>."""
-    g = g - xp.take_along_axis(g, first_top(xp, row, axis), axis=axis)
+    g = g - pick(xp, first_top(xp, row, axis), g, axis)
     return g - plain_sum(xp, p * g, axis, compensated=row.error is not None)
 
 
@@ -194,9 +198,8 @@ def residual(xp: Any, row: Row, a: Any, axis: int) -> Any:
 
     There a_k - p_k·sum(a) = p_k·(a_k·rest - sum of the other a), rest = (1 - p_k)/p_k: accurate when p_k is near 1.
     """
-    top = first_top(xp, row, axis)
-    is_top = one_hot(xp, top, a.shape[axis], axis, a.ndim)
-    a_top = xp.take_along_axis(a, top, axis=axis)
+    is_top = first_top(xp, row, axis)
+    a_top = pick(xp, is_top, a, axis)
     others = plain_sum(xp, xp.where(is_top, 0.0, a), axis, compensated=row.error is not None)
     p = probabilities(xp, row)
     return xp.where(is_top, p * (a_top * row.rest - others), a - p * (a_top + others))

@@ -36,7 +36,6 @@ from torch import (
     sgn,
     sin,
     squeeze,
-    take_along_dim,
     tanh,
     unsqueeze,
     where,
@@ -50,7 +49,6 @@ __all__ = [
     "all",
     "any",
     "arange",
-    "argmax",
     "astype",
     "atan2",
     "bool",
@@ -76,6 +74,7 @@ __all__ = [
     "log",
     "log1p",
     "max",
+    "min",
     "real",
     "reshape",
     "result_type",
@@ -83,7 +82,6 @@ __all__ = [
     "sin",
     "squeeze",
     "sum",
-    "take_along_axis",
     "tanh",
     "where",
     "zeros_like",
@@ -107,6 +105,10 @@ def max(x: Any, *, axis: int, keepdims: Any = False) -> Any:
     return torch.amax(x, axis, keepdim=keepdims)
 
 
+def min(x: Any, *, axis: int, keepdims: Any = False) -> Any:
+    return torch.amin(x, axis, keepdim=keepdims)
+
+
 def sum(x: Any, *, axis: int, keepdims: Any = False) -> Any:
     return torch.sum(x, axis, keepdim=keepdims)
 
@@ -119,16 +121,8 @@ def all(x: Any, *, axis: int, keepdims: Any = False) -> Any:
     return torch.all(x, axis, keepdim=keepdims)
 
 
-def argmax(x: Any, *, axis: int, keepdims: Any = False) -> Any:
-    return torch.argmax(x, axis, keepdim=keepdims)
-
-
 def expand_dims(x: Any, *, axis: int) -> Any:
     return unsqueeze(x, axis)
-
-
-def take_along_axis(x: Any, indices: Any, *, axis: int) -> Any:
-    return take_along_dim(x, indices, axis)
 
 
 _namespace.torch_namespace = sys.modules[__name__]

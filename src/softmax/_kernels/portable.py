@@ -19,9 +19,10 @@ from ._rows import (
     apply_jacobian,
     blank_bad_rows,
     centred,
+    first_of,
     log_probabilities,
     log_rest,
-    one_hot,
+    pick,
     plain_sum,
     probabilities,
     quiet,
@@ -144,14 +145,15 @@ def _weighted_logsumexp(xp: Any, x: Any, axis: int, b: Any, where: Any, temperat
     # The shift is the exponent of the largest term, and the exponential enters as two factors:
     # with weights of very different size that exponent is not the largest, and exp of it could overflow.
     size = xp.where(used, z + xp.log(xp.abs(b)), -INF)
-    leader = xp.argmax(size, axis=axis, keepdims=True)
-    shift = xp.take_along_axis(z, leader, axis=axis)
-    regular = xp.isfinite(xp.max(size, axis=axis, keepdims=True)) & xp.isfinite(shift)
+    largest = xp.max(size, axis=axis, keepdims=True)
+    leads = first_of(xp, size == largest, axis)
+    shift = pick(xp, leads, z, axis)
+    regular = xp.isfinite(largest) & xp.isfinite(shift)
     shift = xp.where(regular, shift, 0.0)
     half = xp.exp((z - shift) / 2)
-    others = used & ~one_hot(xp, leader, x.shape[axis], axis, x.ndim)
+    others = used & ~leads
     rest = plain_sum(xp, xp.where(others, b * half * half, 0.0), axis, compensated=True)
-    lead = xp.take_along_axis(b, leader, axis=axis)
+    lead = pick(xp, leads, b, axis)
     ratio = rest / lead
     near = ratio > -0.5
     log_near = xp.log(xp.abs(lead)) + xp.log1p(xp.where(near, ratio, 0.0))
@@ -176,9 +178,9 @@ def _complex_logsumexp(
         z = xp.where(used, z, complex(-INF, 0.0))
     real, angle = xp.real(z), xp.imag(z)
     size = real if b is None else xp.where(used, real + xp.log(xp.abs(b)), -INF)
-    leader = xp.argmax(xp.where(xp.isnan(size), INF, size), axis=axis, keepdims=True)
-    shift = xp.take_along_axis(real, leader, axis=axis)
-    lead_angle = xp.take_along_axis(angle, leader, axis=axis)
+    size = xp.where(xp.isnan(size), INF, size)
+    leads = first_of(xp, size == xp.max(size, axis=axis, keepdims=True), axis)
+    shift, lead_angle = pick(xp, leads, real, axis), pick(xp, leads, angle, axis)
     present = real != -INF
     regular = xp.isfinite(shift) & xp.all(xp.isfinite(angle) | ~present, axis=axis, keepdims=True)
 
@@ -187,13 +189,13 @@ def _complex_logsumexp(
     parts = [modulus * xp.cos(turn), modulus * xp.sin(turn)]
     lead_log = shift
     if b is not None:
-        lead = xp.take_along_axis(b, leader, axis=axis)
+        lead = pick(xp, leads, b, axis)
         ratio = b / lead
         u, v = xp.real(ratio), xp.imag(ratio)
         parts = [u * parts[0] - v * parts[1], u * parts[1] + v * parts[0]]
         lead_log = lead_log + xp.log(xp.abs(lead))
         lead_angle = lead_angle + xp.atan2(xp.imag(lead), xp.real(lead))
-    others = present & ~one_hot(xp, leader, z.shape[axis], axis, z.ndim)
+    others = present & ~leads
     re, im = (plain_sum(xp, xp.where(others, part, 0.0), axis, compensated=True) for part in parts)
     growth = 2 * re + re * re + im * im  # |1 + rest|² - 1
     near = growth > -0.5

@@ -10,16 +10,17 @@ from typing import Any, NamedTuple
 
 from softmax._typing import LossOptions
 
-from ._namespace import cast, itemsize, namespace_of, wide_dtype
+from ._namespace import cast, itemsize, namespace_of, positions, wide_dtype
 from ._rows import (
     INF,
     NAN,
     Row,
     apply_jacobian,
     blank_bad_rows,
+    first_top,
     log_probabilities,
     log_rest,
-    one_hot,
+    pick,
     plain_sum,
     probabilities,
     quiet,
@@ -163,7 +164,7 @@ def _target_weights(xp: Any, row: Row, target: Any, axis: int, options: LossOpti
         if options.ignore_index is not None:
             valid = target != options.ignore_index
             target = xp.where(valid, target, 0)
-        weights = (1 - eps) * cast(xp, one_hot(xp, target, n, axis, ndim), dtype)
+        weights = (1 - eps) * cast(xp, positions(xp, row.shifted, axis) == target, dtype)
         # Where nobody could look at the values (traced arrays, a GPU), a label out of range gives nan.
         weights = xp.where((target >= 0) & (target < n), weights, NAN)
     if eps:
@@ -228,8 +229,7 @@ def _log_ratio(xp: Any, row_p: Row, row_q: Row, p: Any, axis: int) -> Any:
     difference = row_q.shifted - row_p.shifted
     if row_p.error is not None:
         difference = difference + (row_q.error - row_p.error)
-    top = xp.argmax(row_p.shifted, axis=axis, keepdims=True)
-    d = difference - xp.take_along_axis(difference, top, axis=axis)
+    d = difference - pick(xp, first_top(xp, row_p, axis), difference, axis)
     d = xp.where(p == 0, 0.0, d)
     largest = xp.max(d, axis=axis, keepdims=True)
     growth = plain_sum(xp, p * xp.expm1(xp.where(d < 1.0, d, 1.0)), axis, compensated=row_p.error is not None)
