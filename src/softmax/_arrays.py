@@ -107,6 +107,10 @@ class Library(ABC):
         """The entries in reverse order."""
         return self.xp.flip(x, axis=axis)
 
+    def quiet(self) -> contextlib.AbstractContextManager[None]:
+        """Arithmetic in here may overflow or meet nan without a warning: what it gives then is documented."""
+        return contextlib.nullcontext()
+
     def bounds(self, x: Array) -> tuple[Array, Array]:
         """The smallest and the largest element; both nan if one is."""
         return self.xp.min(x), self.xp.max(x)
@@ -148,7 +152,7 @@ class NumPy(Library):
     def cast(self, x: Array, dtype: DType) -> Array:
         if x.dtype == dtype:
             return x
-        with np.errstate(all="ignore"):  # a value out of range becomes inf: that is the policy and no accident
+        with self.quiet():  # a value out of range becomes inf: that is the policy and no accident
             return x.astype(dtype)
 
     def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
@@ -171,8 +175,11 @@ class NumPy(Library):
         except TypeError:  # bfloat16 with float16
             return np.dtype(np.float32)
 
+    def quiet(self) -> contextlib.AbstractContextManager[None]:
+        return np.errstate(all="ignore")
+
     def bounds(self, x: Array) -> tuple[Array, Array]:
-        with np.errstate(invalid="ignore"):
+        with self.quiet():
             return np.min(x), np.max(x)
 
     def cumulate(self, x: Array, axis: int) -> Array:

@@ -288,7 +288,8 @@ def softmax_jacobian(
            [-0.25,  0.25]])
     """
     lib, x, where, temperature = _dense_input(x, axis, where, temperature)
-    return lib.cast(covariance(lib, *probabilities(lib, x, where, temperature)) / temperature, x.dtype)
+    with lib.quiet():
+        return lib.cast(covariance(lib, *probabilities(lib, x, where, temperature)) / temperature, x.dtype)
 
 
 def log_softmax_jacobian(
@@ -338,7 +339,8 @@ def log_softmax_jacobian(
     lib, x, where, temperature = _dense_input(x, axis, where, temperature)
     p, rest = probabilities(lib, x, where, temperature)
     on_diagonal = diagonal(lib, p)
-    entries = lib.xp.where(on_diagonal, rest[..., None], 0.0 - p[..., None, :]) / temperature
+    with lib.quiet():
+        entries = lib.xp.where(on_diagonal, rest[..., None], 0.0 - p[..., None, :]) / temperature
     if where is not None:
         entries = lib.xp.where(where[..., None] & where[..., None, :], entries, 0.0)
     return lib.cast(entries, x.dtype)
@@ -389,8 +391,9 @@ def logsumexp_hessian(
            [-1.,  1.]])
     """
     lib, x, where, temperature = _dense_input(x, axis, where, temperature)
-    h = covariance(lib, *probabilities(lib, x, where, temperature))
-    return lib.cast(h / temperature / temperature, x.dtype)  # T² could underflow where 1/T² is in range
+    with lib.quiet():
+        h = covariance(lib, *probabilities(lib, x, where, temperature)) / temperature
+        return lib.cast(h / temperature, x.dtype)  # T² could underflow where 1/T² is in range
 
 
 def _product(

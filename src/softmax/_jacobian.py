@@ -55,7 +55,8 @@ class _Structured(ABC):
             For more than 2^31 elements.
         """
         check_dense(self.shape)
-        return self._lib.cast(self._dense(), self.dtype)
+        with self._lib.quiet():
+            return self._lib.cast(self._dense(), self.dtype)
 
     def __matmul__(self, other: ArrayLike) -> Array:
         """Multiply a vector (n,) or matrices (..., n, k), with the rules of ``@`` for dense matrices."""
@@ -75,7 +76,8 @@ class _Structured(ABC):
             v = v[:, None]
         elif transposed:
             v = _swap(lib, v)
-        result = self._times(v)
+        with lib.quiet():
+            result = self._times(v)
         if vector:
             result = result[..., 0]
         elif transposed:
@@ -127,8 +129,8 @@ class SoftmaxJacobian(_Structured):
     Notes
     -----
     ``A @ v`` takes a vector (n,) or matrices (..., n, k), ``v @ A`` a vector or matrices (..., k, n), with the rules of
-    ``@`` for dense matrices (some libraries, among them PyTorch, refuse to have a foreign object on the right of their
-    ``@``; there ``A.T @ v`` serves). Products cost O(n) for each column. 1 − p is never a difference where p > 1/2, and the
+    ``@`` for dense matrices (some libraries, among them PyTorch, refuse a foreign object on the right of their ``@``;
+    there ``A.T @ v`` serves). Products cost O(n) for each column. 1 − p is never a difference where p > 1/2, and the
     closed forms below have no inverse of a sum, so that they hold for p down to 1e−300 and for p → 1. Numbers beyond
     the range of float64, such as 1/p for a subnormal p, come out as inf or nan.
 
@@ -194,7 +196,7 @@ class SoftmaxJacobian(_Structured):
         lib, xp = self._lib, self._lib.xp
         log_p = kernels_for(lib).log_softmax(lib.wide(self._x), self._x.ndim - 1)
         used = log_p != -float("inf")
-        count = xp.sum(xp.where(used, log_p * 0.0 + 1.0, 0.0), axis=-1)
+        count = xp.sum(lib.cast(used, log_p.dtype), axis=-1)
         total = xp.sum(xp.where(used, log_p, 0.0), axis=-1) + xp.log(count)
         return lib.unwrap(lib.cast(total, self.dtype))
 
@@ -284,9 +286,9 @@ class _PseudoInverse(_Part):
         super().__init__(jacobian)
         xp, p = self._lib.xp, jacobian._p
         self._used = jacobian._x != -float("inf")
-        with np.errstate(divide="ignore"):  # a p that underflowed: its inverse is out of range, as the class says
-            self._inverse = xp.where(self._used, 1.0 / p, 0.0)
-        self._count = xp.sum(xp.where(self._used, p * 0.0 + 1.0, 0.0), axis=-1, keepdims=True)
+        with self._lib.quiet():  # a p that underflowed: its inverse is out of range, as the class says
+            self._inverse = xp.where(self._used, 1.0 / xp.where(self._used, p, 1.0), 0.0)
+        self._count = xp.sum(self._lib.cast(self._used, p.dtype), axis=-1, keepdims=True)
 
     @property
     def T(self) -> _Structured:  # noqa: N802 - the name that arrays have
@@ -342,10 +344,14 @@ class _Cholesky(_Factor):
         lib, xp, p = self._lib, self._lib.xp, jacobian._p
         tail = lib.flip(lib.cumulate(lib.flip(p, -1), -1), -1)  # q_{j-1}: p_j and all behind
         behind = xp.concat([tail[..., 1:], tail[..., :1] * 0.0], axis=-1)  # q_j
-        safe_tail, safe_behind = xp.where(tail > 0, tail, 1.0), xp.where(behind > 0, behind, 1.0)
-        self._diagonal = xp.sqrt(p) * xp.sqrt(behind / safe_tail)
+        # Where nothing lies behind, the entries are 0; safe operands keep inf and nan out of gradients there.
+        some = behind > 0
+        ratio = xp.sqrt(xp.where(some, behind, 1.0) / xp.where(tail > 0, tail, 1.0))
+        self._diagonal = xp.where(some, xp.sqrt(p) * ratio, behind)
         # √p_j / √(q_{j-1} q_j) without the product, which could underflow.
-        self._f = xp.where(behind > 0, xp.sqrt(p / safe_tail) / xp.sqrt(safe_behind), behind)
+        self._f = xp.where(
+            some, xp.sqrt(p / xp.where(tail > 0, tail, 1.0)) / xp.sqrt(xp.where(some, behind, 1.0)), behind
+        )
 
     def _times(self, v: Array) -> Array:
         before = self._lib.cumulate(self._f[..., None] * v, -2)
