@@ -25,13 +25,14 @@ from .exp import (
     unit,
     wide,
 )
-from .rows import buffer, lane_start, row_max
+from .rows import buffer, lane_start, rest_sum, row_max
 from .simd import (
     LANES,
     align_stack,
     count,
     equal,
     first,
+    fma,
     inlined,
     kernel,
     load,
@@ -134,6 +135,7 @@ def log_softmax_jvp_rows(x, v, n, scale, out):
 
 @inlined
 def row_sum(g, start, n, like):
+    """Sum of g[start : start + n] as a pair."""
     whole = n // LANES * LANES
     acc = splat(0.0)
     error = splat(0.0)
@@ -141,34 +143,32 @@ def row_sum(g, start, n, like):
         acc, error = add(acc, error, wide(load(g, start + i)), like)
     if whole < n:
         acc, error = add(acc, error, wide(load_part(g, start + whole, n - whole, g.dtype.type(0))), like)
-    total, rounding = fold(acc, error, like)
-    return total + rounding
+    return fold(acc, error, like)
 
 
 @kernel
 def log_softmax_vjp_rows(x, g, n, scale, out):
-    """out = scale (g - p sum(g)); the entry of the largest p is minus the sum of the others."""
+    """out = scale (g - p sum(g)); for the largest p, g (1 - p) - p (sum of the other g), which does not cancel."""
     align_stack()
     whole = n // LANES * LANES
     memory = buffer(n if x.itemsize < 8 else 0)
     for start in range(0, x.size, n):
         m = row_max(x, start, n)
-        top = first_maximum(x, start, n, m)
         tops = splat(m)
         e, offset = scratch(memory, out, start)
-        high, _, _, part = weighted_sums(x, g, start, n, m, 0.0, e, offset)
-        factor = row_sum(g, start, n, tops) * high
-        factors, scales = splat(factor), splat(scale)
-        acc = splat(0.0)
-        error = splat(0.0)
+        ties, rest, error, part = rest_sum(x, start, n, m, e, offset, True)
+        total, rounding = two_sum(ties * unit(tops), rest)
+        high, _ = reciprocal(total, rounding + error, 1.0)
+        weight, weight_error = row_sum(g, start, n, tops)
+        top = first_maximum(x, start, n, m)
+        own = np.float64(g[np.uintp(top)])
+        factors, scales = splat(-(weight + weight_error) * high), splat(scale)
         for i in range(0, whole, LANES):
-            r = (wide(load(g, start + i)) - load(e, offset + i) * factors) * scales
-            acc, error = add(acc, error, r, tops)
-            store(out, start + i, narrow_like(r, tops))
+            r = fma(load(e, offset + i), factors, wide(load(g, start + i)))
+            store(out, start + i, narrow_like(r * scales, tops))
         if whole < n:
-            r = (wide(load_part(g, start + whole, n - whole, g.dtype.type(0))) - part * factors) * scales
-            acc, error = add(acc, error, r, tops)
-            store_part(out, start + whole, n - whole, narrow_like(r, tops))
-        total, rounding = fold(acc, error, tops)
-        own = (np.float64(g[np.uintp(top)]) - unit(tops) * factor) * scale
-        out[np.uintp(top)] = own - (total + rounding)
+            r = fma(part, factors, wide(load_part(g, start + whole, n - whole, g.dtype.type(0))))
+            store_part(out, start + whole, n - whole, narrow_like(r * scales, tops))
+        others = ((ties - 1) * unit(tops) + (rest + error)) * high
+        weight, rounding = two_sum(weight, -own)
+        out[np.uintp(top)] = scale * (own * others - unit(tops) * high * (weight + (rounding + weight_error)))
