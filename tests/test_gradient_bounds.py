@@ -125,10 +125,8 @@ def test_products(backend, function, logits, offset, n, dtype):
 
 
 @pytest.mark.parametrize("function", ["softmax", "log_softmax"])
-@CASE
+@pytest.mark.parametrize(("logits", "offset", "n", "dtype"), [case for case in CASES if case[2] in (7, 1000)])
 def test_autograd(function, logits, offset, n, dtype):
-    if n > 1000:
-        pytest.skip("the same kernels as above")
     backend = find_backend("torch")
     given = problem(logits, offset, n, dtype)
     x, g = backend.array(given.x).requires_grad_(), backend.array(given.g)
@@ -183,6 +181,6 @@ def test_the_usual_formula_fails_without_an_offset():
 
 def test_the_exact_result_rounded_passes():
     for case in CASES:
-        if case[2] <= 1000:
+        if case[2] < 1000:
             for function in PRODUCTS:
                 check(exact(function, *case).rounded().astype(case[-1]), function, *case)
