@@ -138,10 +138,12 @@ class NumPy(Library):
 
     def kind(self, dtype: DType) -> Kind:
         kinds: dict[str, Kind] = {"f": "real", "c": "complex", "i": "integer", "u": "integer", "b": "bool"}
-        if isinstance(dtype, np.dtype) and dtype.name == "bfloat16":
-            return "real"
+        if not isinstance(dtype, np.dtype):
+            return "other"
         # A dtype of another package may call itself "f" and be 8 bits wide; the builtin ones have numbers below 24.
-        return kinds.get(dtype.kind, "other") if isinstance(dtype, np.dtype) and dtype.num < 24 else "other"
+        if dtype.num < 24:
+            return kinds.get(dtype.kind, "other")
+        return "real" if dtype.name == "bfloat16" else "other"
 
     def owns(self, value: object) -> bool:
         return isinstance(value, (np.ndarray, np.generic))
