@@ -90,7 +90,7 @@ class Rows:
                 general = getattr(kernels, name)
 
                 def kernel(x: Any) -> Any:
-                    return general(x, x.ndim - 1)
+                    return NUMPY.unwrap(general(x, x.ndim - 1))
 
             setattr(self, name, kernel)
             return kernel(x)
