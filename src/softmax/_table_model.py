@@ -131,6 +131,10 @@ class TableModel:
         self.class_counts = class_counts
         self.record = record
 
+    def __repr__(self) -> str:
+        sizes = f"{len(self.labels.values)} classes from {len(self.encoder.features)} columns"
+        return f"<TableModel of {self.target!r}: {sizes}, {self.classifier.status_}>"
+
     @property
     def classes_(self) -> npt.NDArray[Any]:
         """The class labels, `(K,)`, in the order of the probabilities."""
@@ -144,7 +148,7 @@ class TableModel:
         return Prediction(encoded.rows, self.classifier.predict_log_proba(encoded.X), encoded.notes)
 
     def predict_proba(self, frame: Any) -> Floats:
-        """Return the probabilities `(n, K)` of the rows of a frame."""
+        """Return the probabilities `(n, K)` of the rows of a frame, or of the file of that name."""
         table = tables.as_table(frame)
         prediction = self.predict_rows(table)
         proba = np.full((table.n_rows, len(self.labels.values)), np.nan)
@@ -152,7 +156,7 @@ class TableModel:
         return proba
 
     def predict(self, frame: Any) -> npt.NDArray[Any]:
-        """Return the most probable label of each row of a frame, `(n,)`."""
+        """Return the most probable label of each row of a frame, or of the file of that name, `(n,)`."""
         table = tables.as_table(frame)
         prediction = self.predict_rows(table)
         chosen = self.classes_[np.argmax(prediction.log_proba, axis=1)]
@@ -421,10 +425,15 @@ def _certificate(classifier: Any, rows: int, seconds: float) -> Certificate:
 
 
 def _record(report: FitReport, table: tables.Table, settings: FitSettings, test: tables.Table | None) -> dict[str, Any]:
-    """Say how the model came about, as JSON can hold it."""
+    """Say how the model came about, as JSON can hold it; without times, so that equal fits give equal files."""
     import sklearn
 
     from . import __version__
+
+    def lasting(certificate: Certificate | None) -> dict[str, Any] | None:
+        if certificate is None:
+            return None
+        return {key: value for key, value in asdict(certificate).items() if key != "seconds"}
 
     return {
         "data": table.source,
@@ -434,8 +443,8 @@ def _record(report: FitReport, table: tables.Table, settings: FitSettings, test:
         "held_out_rows": report.held_out_rows,
         "class_sizes": report.class_sizes,
         "held_out": None if report.scores is None else report.scores.summary(),
-        "certificate": asdict(report.saved),
-        "held_out_certificate": None if report.scored is None else asdict(report.scored),
+        "certificate": lasting(report.saved),
+        "held_out_certificate": lasting(report.scored),
         "versions": {
             "softmax": __version__,
             "numpy": np.__version__,

@@ -111,6 +111,8 @@ def test_the_model_in_python(model, penguin_file):
         assert model.predict(frame).dtype == object
         np.testing.assert_array_equal(model.classes_, CLASSES)
         np.testing.assert_array_equal(model.predict(frame), model.classes_[model.predict_proba(frame).argmax(axis=1)])
+    np.testing.assert_array_equal(model.predict(str(penguin_file)), model.predict(pd.read_csv(penguin_file)))
+    assert repr(model) == "<TableModel of 'species': 3 classes from 4 columns, certified>"
     assert model.target == "species"
     assert model.record["settings"]["target"] == "species"
     assert model.record["settings"]["seed"] == 0

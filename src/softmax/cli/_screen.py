@@ -195,7 +195,8 @@ def _matrix(scores: Scores, names: Sequence[str], width: int) -> Grid | None:
 def fit_json(report: FitReport, place: Path, seconds: float) -> str:
     """Return the report of a fit as JSON."""
     record = dict(report.model.record)
-    record |= {"model": str(place), "saved_rows": report.saved.rows, "seconds": seconds, "notes": report.notes}
+    record |= {"model": str(place), "saved_rows": report.saved.rows, "notes": report.notes}
+    record |= {"fit_seconds": report.saved.seconds, "seconds": seconds}
     record["features"] = report.model.encoder.feature_names
     return _json(record)
 

@@ -239,7 +239,6 @@ def _mean_and_scale(known: FloatArray) -> tuple[float, float]:
     exponent = int(np.frexp(np.abs(known).max())[1])
     scaled = np.ldexp(known, -exponent)  # exact, so that the digits behind a large offset are kept
     mean = scaled.mean()
-    mean += (scaled - mean).mean()  # repairs the rounding of the first mean, which an offset makes large
     deviation = np.sqrt(np.mean((scaled - mean) ** 2))
     return float(np.ldexp(mean, exponent)), float(np.ldexp(deviation, exponent)) or 1.0
 

@@ -94,7 +94,7 @@ def read_table(
 
 
 def as_table(frame: Any, source: str = "the frame") -> Table:
-    """Take a pandas, polars, PyArrow or other frame that narwhals knows.
+    """Take a pandas, polars, PyArrow or other frame that narwhals knows, or read the file that a path names.
 
     Raises
     ------
@@ -105,6 +105,8 @@ def as_table(frame: Any, source: str = "the frame") -> Table:
     """
     if isinstance(frame, Table):
         return frame
+    if isinstance(frame, str | Path):
+        return read_table(frame)
     if not isinstance(frame, pa.Table):
         try:
             import narwhals as nw
