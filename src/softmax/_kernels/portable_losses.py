@@ -233,7 +233,9 @@ def _log_ratio(xp: Any, row_p: Row, row_q: Row, p: Any, axis: int) -> Any:
     d = xp.where(p == 0, 0.0, d)
     largest = xp.max(d, axis=axis, keepdims=True)
     growth = plain_sum(xp, p * xp.expm1(xp.where(d < 1.0, d, 1.0)), axis, compensated=row_p.error is not None)
-    close = (largest < 1.0) & (growth > -0.5)
+    # Mass of q where p has none is missing from that sum.
+    covered = ~xp.any((p == 0) & (row_q.exp > 0), axis=axis, keepdims=True)
+    close = covered & (largest < 1.0) & (growth > -0.5)
     by_growth = d - xp.log1p(xp.where(close, growth, 0.0))
     by_logs = log_probabilities(xp, row_q) - log_probabilities(xp, row_p)
     return xp.where(p == 0, 0.0, xp.where(close, by_growth, by_logs))
