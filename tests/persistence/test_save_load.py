@@ -96,14 +96,14 @@ def test_numbers_that_json_lacks_come_back(tmp_path):
 
 def test_every_truncation_is_refused(tmp_path, model_bytes):
     for size in [0, 1, 7, 8, 9, 100, *range(200, len(model_bytes), 37), len(model_bytes) - 1]:
-        with pytest.raises(sm.ModelFileError, match="cut off|damaged"):
+        with pytest.raises(sm.ModelFileError, match=r"cut off|damaged"):
             load_bytes(tmp_path, model_bytes[:size])
 
 
 def test_every_flipped_bit_is_refused_or_harmless(tmp_path, model_bytes):
     whole = load_bytes(tmp_path, model_bytes)
     refused = 0
-    for place in range(0, len(model_bytes)):
+    for place in range(len(model_bytes)):
         data = bytearray(model_bytes)
         data[place] ^= 1 << (place % 8)
         try:
@@ -205,7 +205,7 @@ def test_saving_replaces_what_a_link_points_to_and_keeps_its_mode(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="the folder .*absent does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"the folder .*absent does not exist"):
         sm.save(fitted()[0], tmp_path / "absent" / "m")
 
 

@@ -196,7 +196,7 @@ def test_the_moved_dual_point_is_feasible_and_gives_the_gap(case):
 
 def test_the_intercept_gradient_alone_makes_a_gap():
     """At W = optimal coefficients and a wrong intercept the coefficient gradient alone would not tell."""
-    X, labels, weights, penalty = classes_and_rows("plain")
+    X, labels, weights, _ = classes_and_rows("plain")
     X = X - X.mean(axis=0)
     with Workers(None) as workers:
         rows = DenseRows(X, weights, 3, True, workers)
@@ -204,7 +204,8 @@ def test_the_intercept_gradient_alone_makes_a_gap():
         objective = MultinomialObjective(rows, labels, 3, 1e12, True)
         zero = objective.evaluate(np.column_stack([np.zeros((3, 3)), np.log(objective.frequency)]))
         targets = targets_of(objective)
-        now = objective.evaluate(np.column_stack([np.zeros((3, 3)), np.log(objective.frequency) + [0.5, 0.0, 0.0]]))
+        wrong = np.log(objective.frequency) + np.array([0.5, 0.0, 0.0])
+        now = objective.evaluate(np.column_stack([np.zeros((3, 3)), wrong]))
         certificate = certificate_of(objective, now, targets)
     true_gap = now.value - zero.value
     assert true_gap > 0.01

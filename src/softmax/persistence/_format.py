@@ -1,9 +1,9 @@
 """The bytes of a model file.
 
-A safetensors file (eight bytes of length, a JSON header, the numbers) whose ``__metadata__`` holds four strings: `format`,
-always "softmax-model"; `version` of the layout; `header`, JSON with the kind of model, its state, the description of its
-arrays and the versions of the libraries that wrote it; `sha256` over the version, the header and every tensor with its
-name, dtype and shape.
+A safetensors file (eight bytes of length, a JSON header, the numbers) whose ``__metadata__`` holds four strings:
+`format`, always "softmax-model"; `version` of the layout; `header`, JSON with the kind of model, its state, the
+description of its arrays and the versions of the libraries that wrote it; `sha256` over the version, the header and
+every tensor with its name, dtype and shape.
 """
 
 import hashlib
@@ -97,7 +97,8 @@ def _metadata(data: bytes, name: str) -> dict[str, str]:
 def _version_message(version: str, name: str) -> str:
     """What to say about a file of another layout."""
     if version.isdecimal() and int(version) > VERSION:
-        return f"{name} has file version {version}, and this softmax reads up to {VERSION}. Upgrade: pip install -U softmax"
+        newer = f"{name} has file version {version}, and this softmax reads up to {VERSION}."
+        return f"{newer} Upgrade: pip install -U softmax"
     return f"{name} is damaged: its file version is {version!r}. Copy or save it again."
 
 

@@ -52,7 +52,8 @@ EPS = float(np.finfo(np.float64).eps)
 @dataclass(frozen=True)
 class Certificate:
     """`gap` ≥ objective − optimum; `coefficient_gap` the part of it that the coefficients cause, `shift` the t of the
-    repair."""
+    repair.
+    """
 
     objective: float
     gap: float
@@ -68,7 +69,8 @@ class Certificate:
 @dataclass(frozen=True)
 class Targets:
     """What the certificate has to know of the data: ȳ (K,), Ỹ (K, d), the feature means (d,) and root second moments
-    (d,)."""
+    (d,).
+    """
 
     frequency: Floats
     centred_sums: Floats
@@ -99,7 +101,8 @@ def certify(
     """
     objective = loss + 0.5 * penalty * float(np.vdot(coef, coef))
     uncentred = gradient_sum + np.outer(excess, targets.mean) + penalty * coef
-    # Sums over rows carry an error of a few eps in Σ π_i |p_ik − y_ik| |x̃_ij|, where Σ_k |p_ik − y_ik|² ≤ 2 (1 − p_iy) ≤ 2 ℓ_i.
+    # Sums over rows carry an error of a few eps in Σ π_i |p_ik − y_ik| |x̃_ij|, with Σ_k |p_ik − y_ik|² ≤ 2 (1 − p_iy)
+    # and 1 − p_iy ≤ ℓ_i.
     rounding = 4 * EPS * float(np.linalg.norm(targets.spread)) * min(1.0, float(np.sqrt(2 * loss)))
     allowance = 8 * EPS * objective
     if intercept is None:

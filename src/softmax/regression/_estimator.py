@@ -15,6 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from softmax._errors import ArrayTypeError, ModelFileError, NotCertifiedWarning, OptionError, TargetError
 from softmax._function import log_softmax, softmax
+
 from ._newton import Progress, Result
 from ._rows import DenseRows, Floats
 from ._solvers import SOLVERS, choose_solver, solve
@@ -224,7 +225,8 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     def predict_log_proba(self, X: Any) -> Floats:
         """Logarithms of the probabilities in nats, (n, K), accurate also where a probability underflows or rounds to
-        1."""
+        1.
+        """
         logs: Floats = log_softmax(self._logits(self._validated(X)))
         return logs
 
@@ -286,14 +288,15 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     def _reporter(self, solver: str, because: str) -> Progress | None:
         """What is called after each iteration: prints with `verbose`, and the hook `_progress` where a caller has set
-        one."""
+        one.
+        """
         hook: Progress | None = getattr(self, "_progress", None)
         if not self.verbose:
             return hook
-        print(f"solver {solver} ({because})\niteration  passes        objective          gap")
+        print(f"solver {solver} ({because})\niteration  passes        objective          gap")  # noqa: T201  verbose asks for it
 
         def report(iteration: int, passes: int, objective: float, gap: float) -> None:
-            print(f"{iteration:9d}  {passes:6d}  {objective:15.9g}  {gap:11.3g}", flush=True)
+            print(f"{iteration:9d}  {passes:6d}  {objective:15.9g}  {gap:11.3g}", flush=True)  # noqa: T201
             if hook is not None:
                 hook(iteration, passes, objective, gap)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ._certificate import Certificate, Targets, certify
 from ._objective import Evaluation, MultinomialObjective
-from ._preconditioners import Preconditioner
+from ._preconditioners import Preconditioner, contrast_eigen
 from ._rows import Floats
 
 EPS = float(np.finfo(np.float64).eps)
@@ -119,7 +119,7 @@ def _certificate(objective: MultinomialObjective, at: Evaluation, targets: Targe
 
 
 def _enough(objective: MultinomialObjective, certificate: Certificate, tol: float) -> Callable[[Floats], bool]:
-    """A test of the residual of the Newton system: would a gradient that small be certified?"""
+    """Return a test of the residual of the Newton system: whether a gradient that small would be certified."""
     target = 0.1 * tol * certificate.objective
     bound = np.sqrt(2 * objective.penalty * target)
     frequency = objective.frequency
@@ -176,9 +176,8 @@ def conjugate_gradients(
 
 def _intercept_step(objective: MultinomialObjective, at: Evaluation) -> Floats:
     """Newton's step in the intercepts alone, from the probabilities at hand."""
-    values, vectors = np.linalg.eigh(objective.class_covariance())
-    values = np.maximum(values[1:], EPS * max(float(values[-1]), float(np.finfo(np.float64).tiny)))
-    shift = -vectors[:, 1:] @ ((vectors[:, 1:].T @ at.excess) / values)
+    values, vectors = contrast_eigen(objective.class_covariance())
+    shift = -vectors @ ((vectors.T @ at.excess) / values)
     return objective.joined(np.zeros(at.coef.shape), shift - shift.mean())
 
 

@@ -41,7 +41,8 @@ class Evaluation:
 
 class MultinomialObjective:
     """The objective for `labels` (n,) in [0, K) over `rows`; `penalty` is λ. Hessian calls refer to the point evaluated
-    last."""
+    last.
+    """
 
     def __init__(
         self, rows: DenseRows, labels: npt.NDArray[np.intp], n_classes: int, penalty: float, intercept: bool
@@ -171,7 +172,8 @@ class MultinomialObjective:
 
     def along(self, point: Floats, direction: Floats, steps: Floats) -> tuple[Floats, Floats]:
         """f(point + t·direction) and its derivative in t, for every t of `steps`, in one pass; leaves the work array as
-        it is."""
+        it is.
+        """
         rows = self.rows
         coef, constant = self.split(point)
         move, move_constant = self.split(direction)
@@ -206,7 +208,8 @@ class MultinomialObjective:
 
     def class_covariance(self) -> Floats:
         """Σ π_i (diag p_i − p_i p_iᵀ), (K, K), at the last evaluation: the Hessian in the intercepts. Does not read
-        X."""
+        X.
+        """
         rows = self.rows
 
         def chunk_pass(chunk: list[Block]) -> tuple[Floats, Floats]:

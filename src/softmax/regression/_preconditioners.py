@@ -22,11 +22,10 @@ class Preconditioner(Protocol):
 
 
 class KroneckerInverse:
-    """The inverse of M ⊗ Σ + λI with M = Σ π_i (diag p_i − p_i p_iᵀ) and Σ the covariance of the features; exact where
-    p_i is the same for all i.
+    """The inverse of M ⊗ Σ + λI with M = Σ π_i (diag p_i − p_i p_iᵀ) and Σ the covariance of the features.
 
-    Both factors are diagonalised, Σ once for all M. With `covariance` of one dimension, the variances, Σ is taken as
-    diagonal.
+    Exact where p_i is the same for all i. Both factors are diagonalised, Σ once for all M. With `covariance` of one
+    dimension, the variances, Σ is taken as diagonal.
     """
 
     def __init__(self, covariance: Floats, penalty: float, intercept: bool) -> None:
@@ -42,20 +41,14 @@ class KroneckerInverse:
         self._class_vectors: Floats
 
     def update(self, class_covariance: Floats) -> None:
-        """Take a new M; the direction of equal logits, where it is singular, is left out."""
-        values, vectors = scipy.linalg.eigh(class_covariance, check_finite=False)
-        floor = np.finfo(np.float64).eps * max(float(values[-1]), np.finfo(np.float64).tiny)
-        self._class_values = np.maximum(values[1:], floor)
-        self._class_vectors = vectors[:, 1:]
+        """Take a new M."""
+        self._class_values, self._class_vectors = contrast_eigen(class_covariance)
 
     def solve(self, residual: Floats) -> Floats:
         """(M ⊗ Σ + λI)⁻¹ on the coefficients, M⁻¹ on the intercepts."""
         rotated = self._class_vectors.T @ (residual[:, :-1] if self._intercept else residual)
         scale = np.outer(self._class_values, self._values) + self._penalty
-        if self._vectors is None:
-            rotated = rotated / scale
-        else:
-            rotated = ((rotated @ self._vectors) / scale) @ self._vectors.T
+        rotated = rotated / scale if self._vectors is None else ((rotated @ self._vectors) / scale) @ self._vectors.T
         if self._intercept:
             constant = (self._class_vectors.T @ residual[:, -1]) / self._class_values
             rotated = np.column_stack([rotated, constant])
@@ -63,9 +56,18 @@ class KroneckerInverse:
         return solution
 
 
+def contrast_eigen(class_covariance: Floats) -> tuple[Floats, Floats]:
+    """Eigenvalues (K−1,), floored above 0, and vectors (K, K−1) of M without the direction of equal logits."""
+    size = len(class_covariance)
+    lifted = 2 * max(float(np.trace(class_covariance)), float(np.finfo(np.float64).tiny))
+    values, vectors = scipy.linalg.eigh(class_covariance + lifted / size, check_finite=False)
+    return np.maximum(values[:-1], np.finfo(np.float64).eps * lifted), vectors[:, :-1]
+
+
 class FactoredHessian:
     """The inverse of the whole Hessian as it was at the point where it was assembled, by a Cholesky factor in the
-    contrasts to one class."""
+    contrasts to one class.
+    """
 
     def __init__(self, objective: MultinomialObjective) -> None:
         n_classes, width = objective.shape
@@ -92,7 +94,8 @@ class FactoredHessian:
 
 def _cholesky(matrix: Floats) -> Floats:
     """The lower factor; a matrix that rounding has made indefinite gets a growing part of its diagonal added (it only
-    preconditions)."""
+    preconditions).
+    """
     diagonal = np.diag(matrix).copy()
     floor = diagonal.max() * np.finfo(np.float64).tiny
     for power in range(-14, 1):

@@ -75,7 +75,8 @@ class DenseRows:
 
     def _split(self, size: int) -> list[list[Block]]:
         """Blocks of at most `size` rows, dealt to chunks of neighbours; the split depends on shapes and the number of
-        threads alone."""
+        threads alone.
+        """
         edges = range(0, self.n, size)
         n_chunks = min(len(edges), CHUNKS_PER_THREAD * self.workers.n_threads if self.workers.n_threads > 1 else 1)
         return [
@@ -111,7 +112,7 @@ class DenseRows:
 
         self.count_pass()
         parts = self.workers.map(chunk_sum, self.chunks)
-        return np.sum(parts, axis=0)
+        return sum_in_order(parts)
 
     def second_moment(self) -> Floats:
         """Σ_i π_i (x_i − mean)(x_i − mean)ᵀ, (d, d) symmetric, π the weights over their sum."""

@@ -41,7 +41,8 @@ class KroneckerScheme:
 
 class StaleFactorScheme:
     """Kronecker first (exact at the start), then a factor of the Hessian, assembled anew only when CG became slow with
-    the old one."""
+    the old one.
+    """
 
     def __init__(self, inverse: KroneckerInverse, limit: int) -> None:
         self._first: KroneckerInverse | None = inverse
