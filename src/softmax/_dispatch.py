@@ -68,10 +68,12 @@ class Rows:
     one costs an attribute look-up; the values are those of the kernel set.
     """
 
-    __slots__ = ("log_softmax", "logsumexp", "softmax")
+    __slots__ = ("log_softmax", "log_softmax_fast", "logsumexp", "softmax", "softmax_fast")
 
     softmax: Callable[[Any], Any]
+    softmax_fast: Callable[[Any], Any]
     log_softmax: Callable[[Any], Any]
+    log_softmax_fast: Callable[[Any], Any]
     logsumexp: Callable[[Any], Any]
 
     def __init__(self) -> None:

@@ -27,6 +27,7 @@ __all__ = ["log_softmax", "logsumexp", "softmax"]
 _LAST = -1
 _ONE = 1.0
 _ACCURATE: Precision = "accurate"
+_FAST: Precision = "fast"
 _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
 _ALIGNED_C = 0x101  # the flags C_CONTIGUOUS and ALIGNED
 _ndarray = np.ndarray
@@ -118,13 +119,13 @@ def softmax(
         and temperature is _ONE
         and dtype is None
         and out is None
-        and precision is _ACCURATE
+        and (precision is _ACCURATE or precision is _FAST)
         and ((d := x.dtype) is _F32 or d is _F64)
         and x.flags.num & _ALIGNED_C == _ALIGNED_C
         and x.size
         and x.ndim
     ):
-        return rows.softmax(x)
+        return rows.softmax(x) if precision is _ACCURATE else rows.softmax_fast(x)
     return _like_x("softmax", x, axis, where, temperature, dtype, out, precision)
 
 
@@ -202,13 +203,13 @@ def log_softmax(
         and temperature is _ONE
         and dtype is None
         and out is None
-        and precision is _ACCURATE
+        and (precision is _ACCURATE or precision is _FAST)
         and ((d := x.dtype) is _F32 or d is _F64)
         and x.flags.num & _ALIGNED_C == _ALIGNED_C
         and x.size
         and x.ndim
     ):
-        return rows.log_softmax(x)
+        return rows.log_softmax(x) if precision is _ACCURATE else rows.log_softmax_fast(x)
     return _like_x("log_softmax", x, axis, where, temperature, dtype, out, precision)
 
 

@@ -30,12 +30,14 @@ __all__ = [
     "entropy",
     "kl_divergence",
     "log_softmax",
+    "log_softmax_fast_last",
     "log_softmax_jvp",
     "log_softmax_last",
     "log_softmax_vjp",
     "logsumexp",
     "logsumexp_last",
     "softmax",
+    "softmax_fast_last",
     "softmax_jvp",
     "softmax_last",
     "softmax_vjp",
@@ -109,26 +111,39 @@ def _along_rows(kernel: Callable[..., None], x: Any, n: int, out: Any, width: in
     over_rows(task, x.size // n, x.size)
 
 
+def _new(kernel: Callable[..., None], x: Any) -> Any:
+    """kernel of an aligned C-contiguous array over its last axis, in a new array."""
+    out = np.empty(x.shape, x.dtype)
+    _along_rows(kernel, _flat(x), x.shape[-1], out.reshape(-1), x.shape[-1])
+    return out
+
+
 def softmax_last(x: Any) -> Any:
     """softmax of an aligned C-contiguous float32 or float64 array over its last axis."""
-    out = np.empty(x.shape, x.dtype)
-    if x.ndim == 1 and x.flags.writeable:
+    if x.ndim == 1 and x.flags.writeable:  # the shortest way, for the smallest calls
+        out = np.empty(x.shape, x.dtype)
         rows.softmax_rows(x, x.size, out)
-    elif x.size < 2 * SHARE:
-        _softmax_flat(_flat(x), x.shape[-1], out.reshape(-1))
-    else:
-        _along_rows(_softmax_flat, _flat(x), x.shape[-1], out.reshape(-1), x.shape[-1])
-    return out
+        return out
+    return _new(_softmax_flat, x)
 
 
 def log_softmax_last(x: Any) -> Any:
     """log_softmax of such an array."""
-    out = np.empty(x.shape, x.dtype)
     if x.ndim == 1 and x.flags.writeable:
+        out = np.empty(x.shape, x.dtype)
         rows.log_softmax_rows(x, x.size, out)
-    else:
-        _along_rows(rows.log_softmax_rows, _flat(x), x.shape[-1], out.reshape(-1), x.shape[-1])
-    return out
+        return out
+    return _new(rows.log_softmax_rows, x)
+
+
+def softmax_fast_last(x: Any) -> Any:
+    """softmax of such an array in float32 arithmetic, if it is float32."""
+    return _new(_kernel("softmax", "fast", x.dtype), x)
+
+
+def log_softmax_fast_last(x: Any) -> Any:
+    """log_softmax of such an array in float32 arithmetic, if it is float32."""
+    return _new(_kernel("log_softmax", "fast", x.dtype), x)
 
 
 def logsumexp_last(x: Any) -> Any:
