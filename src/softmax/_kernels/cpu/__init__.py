@@ -22,7 +22,7 @@ from .. import portable
 from ..portable import cross_entropy_hvp, entropy, kl_divergence
 from . import columns, fast, gradients, losses, rows
 from .layout import map_rows, reduce_rows, row_blocks, working_dtype
-from .threads import SHARE, over_rows
+from .threads import over_rows
 
 __all__ = [
     "cross_entropy",
