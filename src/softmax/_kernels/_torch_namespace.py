@@ -87,7 +87,6 @@ __all__ = [
     "zeros_like",
 ]
 
-sign = sgn  # which knows complex numbers
 result_type = promote_types
 
 
@@ -123,6 +122,10 @@ def all(x: Any, *, axis: int, keepdims: Any = False) -> Any:
 
 def expand_dims(x: Any, *, axis: int) -> Any:
     return unsqueeze(x, axis)
+
+
+def sign(x: Any) -> Any:
+    return where(isnan(x), x, sgn(x))  # sgn knows complex numbers, but takes nan for 0
 
 
 _namespace.torch_namespace = sys.modules[__name__]

@@ -44,7 +44,7 @@ _LN2 = np.float32(0.6931471805599453)
 _ROUND = np.float32(12582912.0)  # 1.5 * 2^23: adding it leaves the nearest integer in the low bits
 _LOWEST = np.float32(-114.0)  # exp of less is 0 in float32, whatever it is divided by
 _SCALE = 2.0**40
-_SCALE_BITS = np.int32(40 << 23)
+_SCALE_BITS = np.int32((127 + 40) << 23)
 _A2 = np.float32(0.49999993472900072)  # as in exp.py
 _A3 = np.float32(0.16666520704059853)
 _A4 = np.float32(0.041668385245298617)
@@ -63,7 +63,7 @@ def _exp(x, m):
     q = fma(fma(fma(fma(splat(_A6), r, splat(_A5)), r, splat(_A4)), r, splat(_A3)), r, splat(_A2))
     p = fma(fma(q, r, splat(_ONE)), r, splat(_ONE))
     power = add_integers(shift_left(to_bits(shifted), splat(np.int32(23))), splat(_SCALE_BITS))
-    return from_bits(add_integers(to_bits(p), power))
+    return p * from_bits(power)  # and not a sum of their bits, in which a nan would be lost
 
 
 @inlined
