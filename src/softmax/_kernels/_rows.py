@@ -57,7 +57,7 @@ def split_rows(xp: Any, x: Any, axis: int, where: Any = None, temperature: float
     safe_top = xp.where(finite, top, xp.zeros_like(top))
     shifted = z - safe_top
     exp = xp.exp(shifted)
-    is_top = shifted == 0
+    is_top = z == safe_top  # not shifted == 0: XLA may compute that difference with an fma here and without one there
     others = xp.where(is_top, 0.0, exp)
     error = None
     if compensated:
