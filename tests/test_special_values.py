@@ -68,7 +68,7 @@ def test_rows_without_a_softmax(backend, row, lse, dtype):
     np.testing.assert_array_equal(values(backend, "logsumexp", x[:, None], axis=0), [lse])
 
 
-# The compiled kernels have ways of their own for short, odd and long rows; the portable ones have one, and one precision.
+# The compiled kernels have ways of their own for short, odd and long rows; the portable ones have one way.
 WHEREVER = [
     (name, n, p)
     for name in ("numpy", "torch")
