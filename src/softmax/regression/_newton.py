@@ -31,7 +31,10 @@ class Scheme(Protocol):
     """Chooses the preconditioner of each iteration."""
 
     def prepare(self, objective: MultinomialObjective, last_cg: int) -> tuple[Preconditioner, str, int]:
-        """The preconditioner, a word on it for the history, and the number of CG steps after which to stop."""
+        """The preconditioner, a word on it for the history, and the number of CG steps after which to stop.
+
+        0 stands for a preconditioner that is the inverse of the Hessian at the current point.
+        """
 
 
 @dataclass
@@ -146,12 +149,15 @@ def conjugate_gradients(
 ) -> tuple[Floats, int]:
     """An approximate Newton direction (K, p), and the number of steps it took.
 
-    Stops when the residual has fallen by `forcing` in the norm of the preconditioner, when `enough` says so, or at
-    `limit`.
+    A `limit` of 0 says that the preconditioner is the inverse itself: its image of the gradient is the direction.
+    Otherwise stops when the residual has fallen by `forcing` in the norm of the preconditioner, when `enough` says so,
+    or at `limit`.
     """
     residual = -at.gradient
     solution = np.zeros_like(residual)
     image = preconditioner.solve(residual)
+    if limit == 0:
+        return image, 0
     direction = image
     size = float(np.vdot(residual, image))
     goal = forcing**2 * size

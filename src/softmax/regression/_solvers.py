@@ -13,6 +13,8 @@ from ._rows import DenseRows, Floats
 FACTOR_LIMIT = 3000
 # Beyond this number of features their covariance is taken as diagonal: its eigenvectors would cost more than the fit.
 COVARIANCE_LIMIT = 4096
+# Up to this number of multiplications an assembly costs no more than the overhead of a few passes.
+SMALL_ASSEMBLY = 2e7
 SOLVERS = ("auto", "newton", "newton-cg")
 
 
@@ -40,30 +42,36 @@ class KroneckerScheme:
 
 
 class StaleFactorScheme:
-    """Kronecker first (exact at the start), then a factor of the Hessian, assembled anew only when CG became slow with
-    the old one.
+    """A factor of the Hessian, assembled anew only when CG became slow with the old one.
+
+    The first step is taken with the Kronecker inverse, which is exact at a cold start. A `limit` of 0 assembles at
+    every step.
     """
 
-    def __init__(self, inverse: KroneckerInverse, limit: int) -> None:
-        self._first: KroneckerInverse | None = inverse
+    def __init__(self, inverse: KroneckerInverse, limit: int, exact_start: bool) -> None:
+        self._kronecker: KroneckerInverse | None = inverse
         self._limit = limit
+        self._exact = exact_start
         self._factor: FactoredHessian | None = None
 
     def prepare(self, objective: MultinomialObjective, last_cg: int) -> tuple[Preconditioner, str, int]:
-        """Keep the factor while CG is quick."""
-        if self._first is not None and last_cg < self._limit:
-            self._first.update(objective.class_covariance())
-            return self._first, "kronecker", self._limit
-        self._first = None
-        if self._factor is None or last_cg >= self._limit:
+        """Keep what there is while CG is quick with it."""
+        slow = last_cg >= self._limit
+        if self._kronecker is not None and (self._exact or not slow):
+            self._kronecker.update(objective.class_covariance())
+            limit, self._exact = (0 if self._exact else self._limit), False
+            return self._kronecker, "kronecker", limit
+        self._kronecker = None
+        if self._factor is None or slow:
             self._factor = FactoredHessian(objective)
-            return self._factor, "fresh factor", self._limit
+            return self._factor, "fresh factor", 0
         return self._factor, "factor", self._limit
 
 
-def cg_limit(shape: tuple[int, int]) -> int:
-    """CG steps after which a new factor is worth its assembly, which costs about K·p / 50 Hessian products."""
-    return int(np.clip(shape[0] * shape[1] // 50, 2, 8))
+def cg_limit(n: int, shape: tuple[int, int]) -> int:
+    """CG steps after which a new factor is worth its assembly; 0 where calls cost more than arithmetic."""
+    size = shape[0] * shape[1]
+    return 0 if n * size**2 <= SMALL_ASSEMBLY else int(np.clip(size // 50, 4, 8))
 
 
 def solve(
@@ -83,9 +91,6 @@ def solve(
     objective = MultinomialObjective(rows, labels, n_classes, penalty, intercept)
     covariance = rows.second_moment() if rows.d <= COVARIANCE_LIMIT else rows.spread**2
     inverse = KroneckerInverse(covariance, penalty, intercept)
-    scheme: Scheme = (
-        KroneckerScheme(inverse) if solver == "newton-cg" else StaleFactorScheme(inverse, cg_limit(objective.shape))
-    )
     cold = np.zeros(objective.shape)
     if intercept:
         logs = np.log(objective.frequency)
@@ -96,4 +101,9 @@ def solve(
     if start is not None:
         warm = objective.evaluate(objective.point_of(*start))
         begin = warm if warm.value < begin.value else objective.evaluate(cold)
+    scheme: Scheme
+    if solver == "newton-cg":
+        scheme = KroneckerScheme(inverse)
+    else:
+        scheme = StaleFactorScheme(inverse, cg_limit(rows.n, objective.shape), exact_start=not begin.coef.any())
     return minimise(objective, begin, scheme, targets, tol=tol, max_iter=max_iter, progress=progress)
