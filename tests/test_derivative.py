@@ -38,7 +38,7 @@ INPUTS = {
     "peaked": lambda rng, n: (20 * rng.normal(size=(3, n)), rng.normal(size=(3, n))),
     "peaked, offset": lambda rng, n: (20 * rng.normal(size=(3, n)), 1e4 + rng.normal(size=(3, n))),
     "skewed": skewed,
-    "one certain class": lambda rng, n: (np.eye(n)[:3] * 40, rng.normal(size=(min(n, 3), n))),
+    "one certain class": lambda rng, n: (40 * np.eye(3, n), rng.normal(size=(3, n))),
 }
 
 
@@ -59,7 +59,7 @@ def bound(truth, x, g, eps):
 @backends(*MAIN)
 @pytest.mark.parametrize("function", ["softmax_vjp", "softmax_jvp"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("n", [3, 17, 1000, 20_000])
+@pytest.mark.parametrize("n", [3, 17, 1000])
 @pytest.mark.parametrize("kind", INPUTS)
 def test_a_product_keeps_its_bound_and_its_rows_sum_to_zero(backend, function, dtype, n, kind, rng):
     x, g = (a.astype(dtype) for a in INPUTS[kind](rng, n))
