@@ -28,7 +28,7 @@ def row(ours: str = "", packages: str = "") -> Row:
     return Row(frozenset(ours.split()), frozenset(packages.split()))
 
 
-BASE = "_errors _typing _deprecate"
+BASE = "_errors _typing _deprecate _threads"
 CHECKED = f"{BASE} _arrays _checks _dispatch"
 
 # From the ground floor upwards. The longest name that a module's path begins with is its row.
@@ -36,6 +36,7 @@ TABLE = {
     "_errors": row(),
     "_typing": row(),
     "_deprecate": row(),
+    "_threads": row("_errors"),
     "_reference": row(BASE, "numpy"),
     "tables": row(BASE, "numpy pyarrow narwhals"),
     "_kernels": row(),

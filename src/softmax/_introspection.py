@@ -16,6 +16,7 @@ from ._arrays import NUMPY, describe
 from ._checks import check_array
 from ._dispatch import kernels_for, reason_for
 from ._errors import OptionError
+from ._threads import number_of_threads
 
 __all__ = ["Dispatch", "explain_dispatch", "show_config"]
 
@@ -120,12 +121,12 @@ def show_config() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     kernels = kernels_for(NUMPY)
-    threads = getattr(kernels, "threads", None)  # the portable kernels have none of their own
+    threaded = hasattr(kernels, "threads")  # the portable kernels have none
     simd: Any = np.show_config(mode="dicts")
     return {
         "versions": versions,
         "kernels": f"{kernels.__name__}: {reason_for(NUMPY)}",
-        "threads": 1 if threads is None else threads.number_of_threads(),
+        "threads": number_of_threads() if threaded else 1,
         "processor": platform.processor() or platform.machine(),
         "instruction_set": list(simd.get("SIMD Extensions", {}).get("found", [])),
     }

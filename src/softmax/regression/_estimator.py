@@ -15,11 +15,12 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from softmax._errors import ArrayTypeError, ModelFileError, NotCertifiedWarning, OptionError, TargetError
 from softmax._function import log_softmax, softmax
+from softmax._threads import number_of_threads
 
 from ._newton import Progress, Result
 from ._rows import DenseRows, Floats
 from ._solvers import SOLVERS, choose_solver, solve
-from ._threads import Workers, resolve_threads
+from ._threads import Workers
 
 # A safety net: the hardest data met so far took a tenth of it.
 DEFAULT_MAX_ITER = 1000
@@ -180,7 +181,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         total, weights = _as_uniform(weights, len(X))
         start = self._start(classes, X.shape[1])
         solver, because = choose_solver(self.solver, len(classes), X.shape[1])
-        n_threads = resolve_threads(self.n_threads)
+        n_threads = number_of_threads(self.n_threads)
         n, d = X.shape
         long_pass = n * len(classes) * (4.0 + d / 6.0) >= POOL_FROM
         report = self._reporter(solver, because)

@@ -4,37 +4,17 @@
 here.
 """
 
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
-from numbers import Integral
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-from softmax._errors import OptionError
-
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-VARIABLE = "SOFTMAX_NUM_THREADS"
-
-
-def resolve_threads(n_threads: Any) -> int:
-    """`n_threads` as a number: the argument, else SOFTMAX_NUM_THREADS, else the processors this process may use."""
-    if n_threads is not None:
-        if isinstance(n_threads, bool) or not isinstance(n_threads, Integral) or n_threads < 1:
-            raise OptionError(f"n_threads must be a positive integer or None, got {n_threads!r}.")
-        return int(n_threads)
-    text = os.environ.get(VARIABLE, "").strip()
-    if text:
-        if not text.isdigit() or int(text) < 1:
-            raise OptionError(f"the environment variable {VARIABLE} must be a positive integer, got {text!r}.")
-        return int(text)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

@@ -1,7 +1,7 @@
 """The one place where an array function uses more than one thread: rows are dealt to a pool in contiguous shares.
 
 Kernels are serial, release the interpreter lock and treat every row alike, so that the number of threads changes no
-bit. SOFTMAX_NUM_THREADS sets it; the default is the number of processors that this process may use.
+bit.
 """
 
 import os
@@ -9,18 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
+from ..._threads import number_of_threads
+
 SHARE = 1 << 15  # elements below which a second thread costs more than it saves
 
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
-
-
-def number_of_threads() -> int:
-    """SOFTMAX_NUM_THREADS, else the processors this process may use."""
-    text = os.environ.get("SOFTMAX_NUM_THREADS", "")
-    if text.isdigit() and int(text) > 0:
-        return int(text)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _pool_of(size: int) -> ThreadPoolExecutor:
