@@ -377,21 +377,14 @@ def _like_x(
 def _into(out: Array, kernel: Any, x: Array, layout: Layout, wanted: DType, options: dict[str, Any]) -> Array:
     """Let the kernel write to `out` where it can; else compute beside it and copy."""
     lib, where = NUMPY, options["where"]
-    same = out is x or (_address(out) == _address(x) and x.dtype == out.dtype)
-    if not same and np.may_share_memory(out, x):
-        x = x.copy()  # the row written first could still have to be read
     if where is not None and np.may_share_memory(out, where):
-        options = {**options, "where": where.copy()}
+        options = {**options, "where": where.copy()}  # the kernels look after an overlap with x only
+    source = layout.to_rows(lib, x)
     if x.dtype == out.dtype == wanted and out.flags.aligned:
-        target = layout.to_rows(lib, out)
+        target = source if out is x else layout.to_rows(lib, out)
         if layout.in_place or np.may_share_memory(target, out):
-            kernel(layout.to_rows(lib, x), layout.axis, out=target, **options)
+            kernel(source, layout.axis, out=target, **options)
             return out
-    result = layout.from_rows(lib, kernel(layout.to_rows(lib, x), layout.axis, **options))
+    result = layout.from_rows(lib, kernel(source, layout.axis, **options))
     out[...] = lib.cast(lib.cast(result, wanted), out.dtype)
     return out
-
-
-def _address(x: np.ndarray[Any, Any]) -> tuple[Any, ...]:
-    """Where the elements stand: equal for two arrays exactly if they are views of the same ones in the same order."""
-    return x.__array_interface__["data"][0], x.strides, x.shape
