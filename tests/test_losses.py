@@ -228,6 +228,16 @@ def test_one_row_needs_no_batch(kernels):
     assert sm.cross_entropy([1.0, 2.0], [0.5, 0.5]) == pytest.approx(1.5 + math.log(2 * math.cosh(0.5)) - 1.5)
 
 
+def test_no_classes(kernels):
+    x = np.zeros((2, 0), np.float32)
+    for value in (sm.entropy(x), sm.kl_divergence(x, x), sm.cross_entropy(x, x, reduction="none")):
+        assert value.dtype == np.float32
+        np.testing.assert_array_equal(value, [0.0, 0.0])
+    value, gradient = sm.cross_entropy_and_grad(x, x, label_smoothing=0.1)
+    assert (value, gradient.shape, gradient.dtype) == (0.0, (2, 0), x.dtype)
+    assert sm.cross_entropy_hvp(x, x, x).shape == (2, 0)
+
+
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 @pytest.mark.parametrize("kind", ["indices", "probabilities"])
 def test_no_rows(kernels, reduction, kind):

@@ -47,6 +47,8 @@ def cross_entropy(
 ) -> tuple[Any, Any]:
     """Return the loss of each row and, if wanted, its gradient times `row_scale`."""
     xp = namespace_of(logits)
+    if logits.shape[axis] == 0:
+        return _nothing(xp, logits, axis), xp.zeros_like(logits) if want_grad else None
     loss = _prepare(xp, logits, target, axis, options)
     surprise = -log_probabilities(xp, loss.row)
     terms = xp.where(loss.weights == 0, 0.0, loss.weights * surprise)
@@ -67,6 +69,8 @@ def cross_entropy_hvp(
 ) -> Any:
     """Multiply the Hessian of the scaled sum of the losses by `v`."""
     xp = namespace_of(logits)
+    if logits.shape[axis] == 0:
+        return xp.zeros_like(logits)
     loss = _prepare(xp, logits, target, axis, options)
     row = loss.row
     v = unmasked(xp, row, v, options.where)
@@ -87,6 +91,8 @@ def cross_entropy_hvp(
 def entropy(logits: Any, axis: int, *, where: Any = None, temperature: float = 1.0) -> Any:
     """-sum p log p of each row."""
     xp = namespace_of(logits)
+    if logits.shape[axis] == 0:
+        return _nothing(xp, logits, axis)
     row = split_rows(xp, logits, axis, where, temperature)
     p = probabilities(xp, row)
     terms = xp.where(p == 0, 0.0, p * -log_probabilities(xp, row))
@@ -98,6 +104,8 @@ def entropy(logits: Any, axis: int, *, where: Any = None, temperature: float = 1
 def kl_divergence(logits_p: Any, logits_q: Any, axis: int, *, where: Any = None, temperature: float = 1.0) -> Any:
     """Return sum p (log p - log q) of each row, as sum p·(exp(d) - 1 - d), d = log q - log p: no term is negative."""
     xp = namespace_of(logits_p)
+    if logits_p.shape[axis] == 0:
+        return _nothing(xp, logits_p, axis)
     row_p = split_rows(xp, logits_p, axis, where, temperature)
     row_q = split_rows(xp, logits_q, axis, where, temperature)
     p, q = probabilities(xp, row_p), probabilities(xp, row_q)
@@ -116,6 +124,11 @@ def _row_value(xp: Any, value: Any, row: Row, axis: int, where: Any, like: Any) 
     if where is not None:
         value = xp.where(xp.any(where, axis=axis, keepdims=True), value, 0.0)
     return cast(xp, xp.squeeze(value, axis=axis), loss_dtype(xp, like))
+
+
+def _nothing(xp: Any, logits: Any, axis: int) -> Any:
+    """Return the 0 of each row without entries, as of a fully masked one; a sum, which every library can trace."""
+    return cast(xp, xp.sum(logits, axis=axis), loss_dtype(xp, logits))
 
 
 def loss_dtype(xp: Any, logits: Any) -> Any:
