@@ -69,6 +69,8 @@ _MAPS = {"softmax_vjp": _product, "log_softmax_vjp": _spread, "log_softmax_jvp":
 @_compiled
 def _linear(name: str, axis: int, temperature: float, x: Array, v: Array, where: Array) -> Array:
     """Apply a linear map at the logits `x`; 0 behind the mask, nan in rows that have no softmax."""
+    if x.size == 0:
+        return x
     with _wide():
         z, v = x.astype(jnp.float64), v.astype(jnp.float64)
         v = _masked(v, where)
