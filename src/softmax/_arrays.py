@@ -11,7 +11,6 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -421,8 +420,3 @@ def describe(value: object) -> str:
 def product(shape: Sequence[int]) -> int:
     """The number of elements."""
     return math.prod(shape)
-
-
-def package_version(module: ModuleType | None) -> str | None:
-    """The version a loaded module states."""
-    return None if module is None else str(getattr(module, "__version__", "unknown"))
