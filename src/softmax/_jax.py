@@ -3,8 +3,8 @@
 Loaded by `_dispatch` when the caller's array is JAX's. Values come from the portable kernels, traced under a local
 `enable_x64`; derivatives from rules (custom_jvp) that call the same functions again, so that every order exists.
 JAX gets its reverse mode by transposing the forward rules. Their linear maps are therefore built so that the transposed
-code is as accurate as the code: the shift by the entry at the largest probability, a null operation in exact
-arithmetic, stands on both sides of the product with J = (diag(p) - p pᵀ)/T.
+code is the code again: the shift by the entry at the largest probability, a null operation in exact arithmetic, stands
+on both sides of the product with J = (diag(p) - p pᵀ)/T. Only the order of the sums is then XLA's and not ours.
 """
 
 from __future__ import annotations
