@@ -37,8 +37,10 @@ def kernel_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     else:
         monkeypatch.setenv("SOFTMAX_KERNELS", "portable")
     _torch_rows.cpu_kernels.cache_clear()
+    _torch_rows.short_kernels.cache_clear()
     yield request.param
     _torch_rows.cpu_kernels.cache_clear()
+    _torch_rows.short_kernels.cache_clear()
 
 
 class Subclass(torch.Tensor):

@@ -192,6 +192,10 @@ def softmax(
     precision: str = "accurate",
     out: None = None,
 ) -> Tensor:
+    if where is None and temperature == 1.0 and precision == "accurate" and not _watched(x):
+        result = rows.run_plain("softmax", x, axis)
+        if result is not None:
+            return result
     return _call(rows.Softmax, x, where, axis=axis, temperature=temperature, precision=precision)
 
 
@@ -204,6 +208,10 @@ def log_softmax(
     precision: str = "accurate",
     out: None = None,
 ) -> Tensor:
+    if where is None and temperature == 1.0 and precision == "accurate" and not _watched(x):
+        result = rows.run_plain("log_softmax", x, axis)
+        if result is not None:
+            return result
     return _call(rows.LogSoftmax, x, where, axis=axis, temperature=temperature, precision=precision)
 
 

@@ -61,7 +61,7 @@ def cpu_kernels() -> Any:
 def as_arrays(*tensors: Any) -> list[Any] | None:
     """Map tensors to NumPy arrays over their memory; None where NumPy cannot look at it. What is no tensor stays."""
     x = tensors[0]
-    if x.device.type != "cpu" or type(x) not in (Tensor, torch.nn.Parameter):
+    if not x.is_cpu or type(x) not in (Tensor, torch.nn.Parameter):
         return None
     try:
         return [_as_array(t) if isinstance(t, Tensor) else t for t in tensors]
@@ -72,17 +72,38 @@ def as_arrays(*tensors: Any) -> list[Any] | None:
 def _as_array(x: Tensor) -> Any:
     if x.requires_grad:
         x = x.detach()
-    if x.dtype == torch.bfloat16:  # which NumPy lacks
-        x = x.float()
-    if x.is_neg() or x.is_conj():
-        x = x.resolve_conj().resolve_neg()
-    return x.numpy()
+    try:
+        return x.numpy()
+    except (TypeError, RuntimeError):  # bfloat16, which NumPy lacks; or a sign that is kept beside the memory
+        x = x.float() if x.dtype == torch.bfloat16 else x.resolve_conj().resolve_neg()
+        return x.numpy()
 
 
 def as_tensor(values: Any, dtype: torch.dtype) -> Tensor:
     """Wrap what a NumPy kernel returned, over the same memory where the dtype allows it."""
     result = torch.from_numpy(values if isinstance(values, np.ndarray) else np.asarray(values))
     return result if result.dtype == dtype else result.to(dtype)
+
+
+def run_plain(name: str, x: Tensor, axis: int) -> Tensor | None:
+    """Take the short way to a kernel without options, for last axes in order; None where there is none."""
+    short = short_kernels().get(name)
+    if short is None or type(x) is not Tensor or axis != x.ndim - 1 or not x.is_cpu:
+        return None
+    if x.dtype not in _PLAIN_DTYPES or not x.is_contiguous() or x.requires_grad or x.is_neg() or not x.numel():
+        return None
+    result = short(x.numpy())
+    return torch.from_numpy(result) if type(result) is np.ndarray else torch.as_tensor(result)
+
+
+_PLAIN_DTYPES = (torch.float32, torch.float64)
+
+
+@functools.cache
+def short_kernels() -> dict[str, Any]:
+    """Return the kernels of rows in order that skip the general call; the portable set has none."""
+    names = {name: getattr(cpu_kernels(), f"{name}_last", None) for name in ("softmax", "log_softmax", "logsumexp")}
+    return {name: kernel for name, kernel in names.items() if kernel is not None}
 
 
 def run_kernel(
