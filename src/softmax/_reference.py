@@ -368,12 +368,15 @@ class _Rows:
     def __init__(
         self, x: Any, axis: int, where: Any = None, temperature: float = 1.0, softcap: float | None = None
     ) -> None:
-        x = np.asarray(x).astype(np.float64)
+        given = np.asarray(x)
+        x = given.astype(np.float64)
         self.axis = axis % x.ndim
         self.mask = np.ones(x.shape, bool) if where is None else np.broadcast_to(np.asarray(where), x.shape)
         self.tanh: Pair | None = None
         if softcap is None:
-            z = Pair(x / temperature)  # the bounds hold for the rounded quotient
+            divided = temperature != 1.0 and given.dtype.kind not in "iub"
+            # Divided in the arithmetic of x: the bounds hold for the rounded quotient.
+            z = Pair((given / given.dtype.type(temperature)).astype(np.float64) if divided else x / temperature)
         else:
             self.tanh = _tanh(Pair(np.where(self.mask, x, 0.0)) / Pair(float(softcap)))
             z = self.tanh * softcap / Pair(float(temperature))

@@ -47,9 +47,8 @@ def split_rows(xp: Any, x: Any, axis: int, where: Any = None, temperature: float
     """Shift the rows of `x` by their maximum, exactly, and sum their exponentials without it."""
     dtype = wide_dtype(xp, x)
     compensated = itemsize(xp, x.dtype) >= itemsize(xp, dtype)
-    z = cast(xp, x, dtype)
-    if temperature != 1.0:
-        z = z / temperature
+    # Divided in the arithmetic of the logits: what softmax(x / T) computes, to the bit.
+    z = cast(xp, x if temperature == 1.0 else x / temperature, dtype)
     if where is not None:
         z = xp.where(where, z, -INF)
     top = xp.max(z, axis=axis, keepdims=True)

@@ -30,12 +30,12 @@ def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def load_block(x: Any, temperature: float, mask: Any = None, hidden: float = -math.inf, dtype: Any = None) -> Any:
-    """A fresh contiguous block: x / temperature, rounded to the dtype of x, with `hidden` where mask is False."""
+    """A fresh contiguous block: x / temperature in the arithmetic of x, with `hidden` where mask is False."""
     block = np.empty(x.shape, dtype or working_dtype(x.dtype))
     if temperature == 1.0:
         np.copyto(block, x, casting="unsafe")
     else:
-        np.copyto(block, (x.astype(np.float64) / temperature).astype(x.dtype), casting="unsafe")
+        np.copyto(block, x / x.dtype.type(temperature), casting="unsafe")
     if mask is not None:
         np.copyto(block, hidden, where=~mask)
     return block
