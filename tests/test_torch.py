@@ -506,6 +506,26 @@ def test_fake_tensors_have_shapes() -> None:
     assert kernels.softmax(torch.zeros(2, 3, device="meta"), 1).shape == (2, 3)
 
 
+def test_public_losses_inside_transforms(compiled: Any) -> None:
+    x, target = normal(6, 4), torch.tensor([0, 1, 2, 3, -100, 1])
+
+    def mine(x: Any) -> Any:
+        return sm.cross_entropy(x, target, ignore_index=-100, label_smoothing=0.1)
+
+    def theirs(x: Any) -> Any:
+        return F.cross_entropy(x, target, label_smoothing=0.1)
+
+    torch.testing.assert_close(func.jvp(mine, (x,), (x,)), func.jvp(theirs, (x,), (x,)))
+    torch.testing.assert_close(func.hessian(mine)(x), func.hessian(theirs)(x))
+    y = x.clone().requires_grad_()
+    torch.testing.assert_close(torch.autograd.grad(compiled(mine)(y), y)[0], func.grad(theirs)(x))
+    with pytest.raises(sm.TargetError, match="got 9 at row 4"):
+        sm.cross_entropy(x, torch.tensor([0, 1, 2, 3, 9, 1]))
+    probabilities = torch.softmax(normal(6, 4, seed=2), 1).requires_grad_()
+    (got,) = torch.autograd.grad(sm.cross_entropy(x, probabilities), probabilities)
+    torch.testing.assert_close(got, -torch.log_softmax(x, 1) / 6)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_cuda(dtype: Any) -> None:
