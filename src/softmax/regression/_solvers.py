@@ -71,7 +71,7 @@ class StaleFactorScheme:
 def cg_limit(n: int, shape: tuple[int, int]) -> int:
     """CG steps after which a new factor is worth its assembly; 0 where calls cost more than arithmetic."""
     size = shape[0] * shape[1]
-    return 0 if n * size**2 <= SMALL_ASSEMBLY else int(np.clip(size // 50, 4, 8))
+    return 0 if n * size**2 <= SMALL_ASSEMBLY else int(np.clip(size // 40, 4, 24))
 
 
 def solve(
