@@ -205,10 +205,13 @@ def _read_cells(content: bytes, source: str, delimiter: str) -> pa.Table:
     """Read every cell as a string, the header being a row like the others."""
     read = pacsv.ReadOptions(autogenerate_column_names=True, block_size=BLOCK_BYTES)
     parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    # Counted by Python: a streaming reader of Arrow that is closed early can abort the process at its end.
     try:
-        with pacsv.open_csv(pa.BufferReader(content), read, parse) as first_block:
-            names = first_block.schema.names
-        convert = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), null_values=[])
+        width = len(next(csv.reader(io.TextIOWrapper(io.BytesIO(content), newline=""), delimiter=delimiter)))
+    except csv.Error as error:
+        raise DataError(f"the first line of {source} cannot be read: {error}.") from None
+    try:
+        convert = pacsv.ConvertOptions(column_types={f"f{i}": pa.string() for i in range(width)}, null_values=[])
         return pacsv.read_csv(pa.BufferReader(content), read, parse, convert)
     except pa.ArrowInvalid as error:
         _explain_csv_error(content, source, delimiter, error)
