@@ -40,6 +40,22 @@ def test_sixteen_short_rows_at_a_time_give_the_bits_of_single_rows(dtype, n):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 10, 16, 17, 31])
+def test_logarithms_of_short_rows_have_the_bits_of_long_ones(dtype, n):
+    x = logits((48, n), dtype, seed=n)
+    x[0], x[1], x[2], x[3, 0], x[4] = np.inf, -np.inf, 0, np.nan, x[4, 0]
+    x[5, 0], x[5, -1] = np.nan, -np.inf
+    for short, long, size in (
+        (columns.log_softmax_short_rows, rows.log_softmax_rows, x.size),
+        (columns.logsumexp_short_rows, rows.logsumexp_rows, len(x)),
+    ):
+        got, expected = np.zeros(size, dtype), np.ones(size, dtype)
+        short(x.reshape(-1), n, got)
+        long(x.reshape(-1), n, expected)
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("n", "inner"), [(1, 5), (2, 16), (7, 17), (16, 3), (17, 40), (33, 1), (300, 19)])
 def test_columns_give_the_bits_of_single_rows(dtype, n, inner):
     x = np.ascontiguousarray(np.moveaxis(logits((3, inner, n), dtype), -1, 1))

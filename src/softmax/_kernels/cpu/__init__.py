@@ -73,27 +73,44 @@ def _straight(x: Any) -> bool:
     return x.dtype in _PLAIN and x.flags.c_contiguous and x.flags.aligned
 
 
-def _softmax_flat(x: Any, n: int, out: Any) -> None:
-    """softmax of flat rows, short ones sixteen at a time; the bits do not depend on the choice."""
-    together = x.size // (n * 16) * (n * 16) if n <= SHORT else 0
-    if together:
-        columns.softmax_short_rows(x[:together], n, out[:together])
-    if together < x.size:
-        rows.softmax_rows(x[together:], n, out[together:])
+def _short_or_long(short: Callable[..., None], long: Callable[..., None]) -> Callable[..., None]:
+    """A kernel of flat rows: short ones sixteen at a time, what remains of them, and longer ones, one by one.
+
+    The bits do not depend on the choice.
+    """
+
+    def flat(x: Any, n: int, out: Any) -> None:
+        width = n * out.size // x.size  # elements of out to a row: n, or 1
+        together = x.size // (n * 16) * 16 if n <= SHORT else 0
+        if together:
+            short(x[: together * n], n, out[: together * width])
+        if together * n < x.size:
+            long(x[together * n :], n, out[together * width :])
+
+    return flat
 
 
-def _fast_softmax_flat(x: Any, n: int, out: Any) -> None:
-    """In float32 arithmetic, but for short rows: sixteen at a time, the accurate kernel is the faster one."""
-    (_softmax_flat if n <= SHORT else fast.softmax_rows)(x, n, out)
+_softmax_flat = _short_or_long(columns.softmax_short_rows, rows.softmax_rows)
+_log_softmax_flat = _short_or_long(columns.log_softmax_short_rows, rows.log_softmax_rows)
+_logsumexp_flat = _short_or_long(columns.logsumexp_short_rows, rows.logsumexp_rows)
+
+
+def _fast_if_long(short: Callable[..., None], fast_kernel: Callable[..., None]) -> Callable[..., None]:
+    """The fast mode: for short rows the accurate kernel is the faster one."""
+
+    def flat(x: Any, n: int, out: Any) -> None:
+        (short if n <= SHORT else fast_kernel)(x, n, out)
+
+    return flat
 
 
 _FORWARD: dict[tuple[str, str], Callable[..., None]] = {
     ("softmax", "accurate"): _softmax_flat,
-    ("softmax", "fast"): _fast_softmax_flat,
-    ("log_softmax", "accurate"): rows.log_softmax_rows,
-    ("log_softmax", "fast"): fast.log_softmax_rows,
-    ("logsumexp", "accurate"): rows.logsumexp_rows,
-    ("logsumexp", "fast"): fast.logsumexp_rows,
+    ("softmax", "fast"): _fast_if_long(_softmax_flat, fast.softmax_rows),
+    ("log_softmax", "accurate"): _log_softmax_flat,
+    ("log_softmax", "fast"): _fast_if_long(_log_softmax_flat, fast.log_softmax_rows),
+    ("logsumexp", "accurate"): _logsumexp_flat,
+    ("logsumexp", "fast"): _fast_if_long(_logsumexp_flat, fast.logsumexp_rows),
 }
 
 
@@ -133,7 +150,7 @@ def log_softmax_last(x: Any) -> Any:
         out = np.empty(x.shape, x.dtype)
         rows.log_softmax_rows(x, x.size, out)
         return out
-    return _new(rows.log_softmax_rows, x)
+    return _new(_log_softmax_flat, x)
 
 
 def softmax_fast_last(x: Any) -> Any:
@@ -149,7 +166,7 @@ def log_softmax_fast_last(x: Any) -> Any:
 def logsumexp_last(x: Any) -> Any:
     """logsumexp of such an array; a NumPy scalar where one number remains."""
     out = np.empty(x.shape[:-1], x.dtype)
-    _along_rows(rows.logsumexp_rows, _flat(x), x.shape[-1], out.reshape(-1), 1)
+    _along_rows(_logsumexp_flat, _flat(x), x.shape[-1], out.reshape(-1), 1)
     return out[()]
 
 

@@ -1,17 +1,21 @@
-"""softmax of sixteen rows at a time, one to a lane: rows side by side (another axis than the last), or short ones.
+"""Sixteen rows at a time, one to a lane: rows side by side (softmax over another axis than the last), or short ones.
 
 Element i of the row in lane j stands at base + i * step + j; short rows are first turned so, in a tile.
 The sums are those of rows.py in the same order (partial sum i % 16, then halves): the bits are the same.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
-import numpy as np
+import math
 
-from .exp import add, add_to_larger, exp_shifted, quotient, reciprocal, scratch, two_sum
-from .rows import KEEP, buffer, lane_start
+import numpy as np
+from numpy import uintp as at  # an unsigned index needs no test for negative values
+
+from .exp import add, add_to_larger, exp_shifted, quotient, reciprocal, scratch, shifted_minus, two_sum
+from .rows import KEEP, buffer, lane_start, log_of_sum, logsumexp_of
 from .simd import (
     LANES,
     align_stack,
+    equal,
     gather,
     inlined,
     kernel,
@@ -19,6 +23,7 @@ from .simd import (
     load,
     load_part,
     scatter,
+    select,
     splat,
     store,
     store_part,
@@ -93,6 +98,13 @@ def softmax_columns(x, n, inner, out):
                 store_part(out, column + i * inner, width, load(tile, i * LANES))
 
 
+@inlined
+def _gather_rows(x, base, n, tile):
+    """Turn sixteen rows of n elements into n vectors."""
+    for i in range(n):
+        store(tile, i * LANES, gather(x, base + i, n))
+
+
 @kernel
 def softmax_short_rows(x, n, out):
     """softmax of rows of n elements, a multiple of 16 of them."""
@@ -101,8 +113,63 @@ def softmax_short_rows(x, n, out):
     sums = buffer(2 * LANES * LANES)
     tile = np.empty(n * LANES, x.dtype)
     for base in range(0, x.size, n * LANES):
-        for i in range(n):
-            store(tile, i * LANES, gather(x, base + i, n))
+        _gather_rows(x, base, n, tile)
         _softmax(tile, 0, LANES, n, tile, 0, LANES, memory, sums, True)
         for i in range(n):
             scatter(out, base + i, n, load(tile, i * LANES))
+
+
+@inlined
+def _log_sums(tile, n, sums, tops, logs):
+    """The maxima and the logarithms of the sums of sixteen rows, as rows.py has them."""
+    top = load(tile, 0)
+    for i in range(1, n):
+        top = larger(top, load(tile, i * LANES))
+    top = larger(splat(tile.dtype.type(-np.inf)), top)
+    behind = LANES * LANES
+    ties = splat(0.0)
+    for i in range(n):
+        x = load(tile, i * LANES)
+        tie = equal(x, top)
+        ties = ties + select(tie, splat(1.0), splat(0.0))
+        k = (i % LANES) * LANES
+        total, error = splat(0.0), splat(0.0)
+        if i >= LANES:
+            total, error = load(sums, k), load(sums, behind + k)
+        total, error = add(total, error, select(tie, splat(0.0), exp_shifted(x, top)), top)
+        store(sums, k, total)
+        store(sums, behind + k, error)
+    rest, error = _fold(sums, n, 0.0, top)
+    store(tops, 0, top)
+    store(logs, 0, rest + error)
+    store(logs, LANES, ties)
+    for j in range(LANES):
+        log_sum = log_of_sum(logs[at(j + LANES)], logs[at(j)], 0.0, top)
+        logs[at(j)] = np.nan if math.isinf(tops[at(j)]) else log_sum
+
+
+@kernel
+def log_softmax_short_rows(x, n, out):
+    """log_softmax of rows of n elements, a multiple of 16 of them."""
+    align_stack()
+    sums, logs = buffer(2 * LANES * LANES), buffer(2 * LANES)
+    tile, tops = np.empty(n * LANES, x.dtype), np.empty(LANES, x.dtype)
+    for base in range(0, x.size, n * LANES):
+        _gather_rows(x, base, n, tile)
+        _log_sums(tile, n, sums, tops, logs)
+        top, log_sums = load(tops, 0), load(logs, 0)
+        for i in range(n):
+            scatter(out, base + i, n, shifted_minus(load(tile, i * LANES), top, log_sums, top))
+
+
+@kernel
+def logsumexp_short_rows(x, n, out):
+    """logsumexp of rows of n elements, a multiple of 16 of them."""
+    align_stack()
+    sums, logs = buffer(2 * LANES * LANES), buffer(2 * LANES)
+    tile, tops = np.empty(n * LANES, x.dtype), np.empty(LANES, x.dtype)
+    for row in range(0, out.size, LANES):
+        _gather_rows(x, row * n, n, tile)
+        _log_sums(tile, n, sums, tops, logs)
+        for j in range(LANES):
+            out[at(row + j)] = logsumexp_of(x, (row + j) * n, n, tops[at(j)], logs[at(j)])
