@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-BLOCK = 1 << 16  # elements of a block
+BLOCK = 1 << 15  # elements of a block
 
 
 def row_blocks(shape: tuple[int, ...], n: int) -> Iterator[tuple[slice | int, ...]]:
