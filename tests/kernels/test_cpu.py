@@ -9,8 +9,18 @@ import pytest
 
 pytest.importorskip("numba", reason="Numba is missing: no compiled kernels here")
 
-from softmax._kernels import cpu
-from softmax._kernels.cpu import columns, fast, gradients, losses, rows, simd, threads
+from softmax._kernels import cpu, portable
+from softmax._kernels.cpu import (
+    columns,
+    fast,
+    gradients,
+    layout,
+    losses,
+    rows,
+    simd,
+    threads,
+)
+from softmax._typing import LossOptions
 
 DTYPES = [np.float32, np.float64]
 
@@ -105,6 +115,31 @@ def test_threads_change_no_bit(dtype, monkeypatch):
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("kind", ["index", "probability"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_loss_with_options_is_that_of_one_block(axis, kind):
+    rng = np.random.default_rng(axis)
+    x = rng.normal(size=(40, 41, 42)).astype(np.float32)  # more than one block
+    assert x.size > 2 * layout.BLOCK
+    rows_of = tuple(np.delete(x.shape, axis))
+    target = rng.integers(0, 40, rows_of) if kind == "index" else rng.random(x.shape)
+    where = rng.random(x.shape) < 0.9
+    where[0], where[:, 0], where[..., 0] = True, True, True
+    if kind == "index":
+        np.put_along_axis(where, np.expand_dims(target, axis), True, axis)
+    options = LossOptions(label_smoothing=0.1, where=where, temperature=2.0, softcap=5.0, z_loss=0.01)
+    scale = rng.random(rows_of)
+    for given in (None, 0.5, scale):
+        got = cpu.cross_entropy(x, target, axis, options, row_scale=given, want_grad=True)
+        expected = portable.cross_entropy(x, target, axis, options, row_scale=given, want_grad=True)
+        for a, b in zip(got, expected, strict=True):
+            assert a.dtype == b.dtype == np.float32
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+    loss, gradient = cpu.cross_entropy(x, target, axis, options)
+    np.testing.assert_allclose(loss, expected[0], rtol=1e-6)
+    assert gradient is None
 
 
 def test_shares_cover_all_rows_once():

@@ -6,13 +6,14 @@ Three ways lead to the kernels:
 * the same over another axis: softmax has a kernel for columns;
 * everything else (strides, masks, temperature, float16, bfloat16): in cache-sized blocks of contiguous rows (`layout`).
 
-Rare options (complex and weighted logsumexp, losses with probabilities, smoothing, softcap, z-loss) and long double go
-to the portable set. README.md of `_kernels` holds the contract.
+Rare options (complex and weighted logsumexp) and long double go to the portable set, and so do, block by block, losses
+with probabilities, smoothing, masks, temperature, softcap or z-loss. README.md of `_kernels` holds the contract.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -333,7 +334,6 @@ def _is_plain_loss(logits: Any, target: Any, options: LossOptions) -> bool:
     return (
         target.ndim == logits.ndim - 1
         and target.dtype.kind in "iu"
-        and _compiled(logits.dtype)
         and options.label_smoothing == 0.0
         and options.where is None
         and options.temperature == 1.0
@@ -346,8 +346,10 @@ def cross_entropy(
     logits: Any, target: Any, axis: int, options: LossOptions, *, row_scale: Any = None, want_grad: bool = False
 ) -> tuple[Any, Any]:
     """The loss of each row, and the gradient of Σ row_scale · loss in the logits (or None)."""
-    if not _is_plain_loss(logits, target, options) or logits.size == 0:
+    if logits.size == 0 or not _compiled(logits.dtype):
         return portable.cross_entropy(logits, target, axis, options, row_scale=row_scale, want_grad=want_grad)
+    if not _is_plain_loss(logits, target, options):
+        return _loss_by_blocks(logits, target, axis, options, row_scale, want_grad)
     index = np.asarray(target, np.int64)
     if options.ignore_index is not None:
         index = np.where(index == options.ignore_index, -1, index)
@@ -371,6 +373,32 @@ def cross_entropy(
         if target_gradient is not None:
             with np.errstate(all="ignore"):
                 np.copyto(target_gradient[here], part_gradient, casting="unsafe")
+    return loss, gradient
+
+
+def _loss_by_blocks(
+    logits: Any, target: Any, axis: int, options: LossOptions, row_scale: Any, want_grad: bool
+) -> tuple[Any, Any]:
+    """The portable loss with all its options, a block at a time: memory is read once, temporaries stay in cache."""
+    x = np.moveaxis(logits, axis, -1)
+    target = np.moveaxis(target, axis, -1) if target.ndim == x.ndim else target
+    mask = None if options.where is None else np.moveaxis(options.where, axis, -1)
+    scale = None if row_scale is None else np.broadcast_to(row_scale, x.shape[:-1])
+    loss = np.empty(x.shape[:-1], working_dtype(x.dtype))
+    gradient = np.empty(logits.shape, logits.dtype) if want_grad else None
+    moved = None if gradient is None else np.moveaxis(gradient, axis, -1)
+    for here in row_blocks(x.shape[:-1], x.shape[-1]):
+        block = x[here]
+        loss[here], part = portable.cross_entropy(
+            block,
+            target[here],
+            block.ndim - 1,
+            options if mask is None else replace(options, where=mask[here]),
+            row_scale=None if scale is None else scale[here],
+            want_grad=want_grad,
+        )
+        if moved is not None:
+            moved[here] = part
     return loss, gradient
 
 
