@@ -190,7 +190,12 @@ def centred(xp: Any, row: Row, p: Any, g: Any, axis: int) -> Any:
 def apply_jacobian(xp: Any, row: Row, g: Any, axis: int) -> Any:
     """(diag(p) - p pᵀ) g."""
     p = probabilities(xp, row)
-    return p * centred(xp, row, p, g, axis)
+    product = p * centred(xp, row, p, g, axis)
+    if g.shape[axis] != 2:
+        return product
+    # Two entries are opposite; rounded apart they would not cancel.
+    is_top = first_top(xp, row, axis)
+    return xp.where(is_top, -pick(xp, ~is_top, product, axis), product)
 
 
 def residual(xp: Any, row: Row, a: Any, axis: int) -> Any:

@@ -91,13 +91,14 @@ def weighted_sums(x, v, start, n, m, pivot, e, offset):
 
 @inlined
 def _prepared(x, v, start, n, out, memory):
-    """What the products that centre v share: (m, e, its offset, its last part, 1/S and pivot + D as pairs)."""
+    """What both products need: (m, where it is, e, its offset, its last part, 1/S and pivot + D as pairs)."""
     m = row_max(x, start, n)
-    pivot = np.float64(v[np.uintp(first_maximum(x, start, n, m))])
+    top = first_maximum(x, start, n, m)
+    pivot = np.float64(v[np.uintp(top)])
     e, offset = scratch(memory, out, start)
     high, low, mean, part = weighted_sums(x, v, start, n, m, pivot, e, offset)
     centre, rest = two_sum(pivot, mean)
-    return splat(m), e, offset, part, high, low, splat(centre), splat(rest)
+    return splat(m), top, e, offset, part, high, low, splat(centre), splat(rest)
 
 
 @kernel
@@ -107,7 +108,7 @@ def softmax_vjp_rows(x, v, n, scale, out):
     whole = n // LANES * LANES
     memory = buffer(n if x.itemsize < 8 else 0)
     for start in range(0, x.size, n):
-        tops, e, offset, part, high, low, centre, rest = _prepared(x, v, start, n, out, memory)
+        tops, top, e, offset, part, high, low, centre, rest = _prepared(x, v, start, n, out, memory)
         highs, lows = splat(high * scale), splat(low * scale)
         for i in range(0, whole, LANES):
             d = deviation(load(v, start + i), centre, rest)
@@ -115,6 +116,8 @@ def softmax_vjp_rows(x, v, n, scale, out):
         if whole < n:
             d = deviation(load_part(v, start + whole, n - whole, v.dtype.type(0)), centre, rest)
             store_part(out, start + whole, n - whole, quotient(part * d, highs, lows, tops))
+        if n == 2:  # the two are opposite; rounded apart they would not cancel
+            out[np.uintp(top)] = -out[np.uintp(2 * start + 1 - top)]
 
 
 @kernel
@@ -124,7 +127,7 @@ def log_softmax_jvp_rows(x, v, n, scale, out):
     whole = n // LANES * LANES
     memory = buffer(n if x.itemsize < 8 else 0)
     for start in range(0, x.size, n):
-        tops, _, _, _, _, _, centre, rest = _prepared(x, v, start, n, out, memory)
+        tops, _, _, _, _, _, _, centre, rest = _prepared(x, v, start, n, out, memory)
         scales = splat(scale)
         for i in range(0, whole, LANES):
             store(out, start + i, narrow_like(deviation(load(v, start + i), centre, rest) * scales, tops))
