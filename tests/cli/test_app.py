@@ -203,7 +203,9 @@ def test_a_terminal_gets_colours_and_a_moving_line(tmp_path):
     code, screen = on_a_terminal("fit", "iris", cwd=tmp_path)
     assert code == 0
     assert "\x1b[32m" in screen
-    assert "reading iris" in screen
+    # Which of its states the line shows depends on how fast they pass.
+    assert re.search(r"reading iris|fitting on|scoring|saving", screen)
+    assert "\r" in screen
     assert "Saved iris.safetensors" in screen
 
 
