@@ -33,13 +33,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)  # a child has none of its parent's threads
 
 
-def over_rows(task: Callable[[int, int], None], rows: int, elements: int, multiple: int = 1) -> None:
-    """task(start, stop) over shares of `rows`; shares begin at multiples of `multiple`."""
-    threads = min(number_of_threads(), elements // SHARE, rows // multiple) if elements >= 2 * SHARE else 1
+def over_rows(task: Callable[[int, int], None], rows: int, elements: int) -> None:
+    """task(start, stop) over contiguous shares of `rows`."""
+    threads = min(number_of_threads(), elements // SHARE, rows) if elements >= 2 * SHARE else 1
     if threads <= 1:
         task(0, rows)
         return
-    edges = [rows * k // threads // multiple * multiple for k in range(threads)] + [rows]
+    edges = [rows * k // threads for k in range(threads)] + [rows]
     pool = _pool_of(threads - 1)
     others = [pool.submit(task, start, stop) for start, stop in pairwise(edges[1:])]
     task(edges[0], edges[1])
