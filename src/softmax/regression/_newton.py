@@ -15,11 +15,10 @@ import numpy as np
 from ._certificate import Certificate, Targets, certify
 from ._objective import Evaluation, MultinomialObjective
 from ._preconditioners import Preconditioner, contrast_eigen
+from ._problem import Progress
 from ._rows import Floats
 
 EPS = float(np.finfo(np.float64).eps)
-# Progress(iteration, passes, objective, gap)
-Progress = Callable[[int, int, float, float], None]
 
 LENGTHS = np.array([0.0625, 0.125, 0.25, 0.5, 1.0])
 SUFFICIENT_DECREASE = 1e-4

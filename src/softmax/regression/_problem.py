@@ -63,10 +63,10 @@ class Solution:
     """The end of a fit.
 
     `coef` (K, d) and `intercept` (K,) in the coordinates of X; `objective` f there, in nats; `gap` an upper bound of
-    objective − optimum, or, with `estimated`, an estimate of it; `grad_norm` the Euclidean norm of the gradient, of the
-    smallest subgradient where there is a lasso penalty, of the projected gradient where there are limits; `reason`
-    "certified" (the gap is at most tol · objective), "iterations", "rounding", "separated" or "interrupted"; `direction`
-    (K, d + 1) the direction, intercepts last, along which the classes are separated, or None.
+    objective − optimum, or, with `estimated`, an estimate of it; `grad_norm` the Euclidean norm of the gradient, of
+    the smallest subgradient where there is a lasso penalty, of the projected gradient where there are limits; `reason`
+    "certified" (the gap is at most tol · objective), "iterations", "rounding", "separated" or "interrupted";
+    `direction` (K, d + 1) the direction, intercepts last, along which the classes are separated, or None.
     """
 
     coef: Floats

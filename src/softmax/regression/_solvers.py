@@ -1,13 +1,16 @@
 """The solvers by name, the rule that chooses one, and the fit that runs it."""
 
 import numpy as np
-import numpy.typing as npt
+
+from softmax._threads import number_of_threads
 
 from ._certificate import Targets
-from ._newton import Progress, Result, Scheme, minimise
+from ._newton import Result, Scheme, minimise
 from ._objective import MultinomialObjective
 from ._preconditioners import FactoredHessian, KroneckerInverse, Preconditioner
+from ._problem import Problem, Progress, Solution
 from ._rows import DenseRows, Floats
+from ._threads import Workers
 
 # Up to this number of parameters a factor of the whole Hessian costs less than the CG steps that it saves.
 FACTOR_LIMIT = 3000
@@ -16,6 +19,10 @@ COVARIANCE_LIMIT = 4096
 # Up to this number of multiplications an assembly costs no more than the overhead of a few passes.
 SMALL_ASSEMBLY = 2e7
 SOLVERS = ("auto", "newton", "newton-cg")
+# A safety net: the hardest data met so far took a tenth of it.
+DEFAULT_MAX_ITER = 1000
+# Below this estimated time of one pass, in nanoseconds, a pool of threads costs more than it saves.
+POOL_FROM = 1e6
 
 
 def choose_solver(name: str, n_classes: int, n_features: int) -> tuple[str, str]:
@@ -75,20 +82,52 @@ def cg_limit(n: int, shape: tuple[int, int]) -> int:
 
 
 def solve(
-    rows: DenseRows,
-    labels: npt.NDArray[np.intp],
-    n_classes: int,
+    problem: Problem,
     *,
-    penalty: float,
-    intercept: bool,
+    solver: str = "auto",
+    tol: float,
+    max_iter: int = DEFAULT_MAX_ITER,
+    start: tuple[Floats, Floats] | None = None,
+    n_threads: int | None = None,
+    progress: Progress | None = None,
+) -> Solution:
+    """Fit; `start` is (coef, intercept) of an earlier fit, `n_threads` as in `number_of_threads`."""
+    if problem.lasso is not None:
+        from ._proximal import solve_proximal
+
+        return solve_proximal(problem, tol=tol, max_iter=max_iter, start=start, n_threads=n_threads, progress=progress)
+    if problem.lower is not None:
+        from ._bounded import solve_bounded
+
+        return solve_bounded(problem, tol=tol, max_iter=max_iter, start=start, n_threads=n_threads, progress=progress)
+    with workers_for(problem, n_threads) as workers:
+        return solve_smooth(problem, workers, solver=solver, tol=tol, max_iter=max_iter, start=start, progress=progress)
+
+
+def workers_for(problem: Problem, n_threads: int | None) -> Workers:
+    """The threads that the passes of a problem are worth."""
+    n, d = problem.X.shape
+    long_pass = n * problem.n_classes * (4.0 + d / 6.0) >= POOL_FROM
+    return Workers(number_of_threads(n_threads) if long_pass or n_threads is not None else None)
+
+
+def solve_smooth(
+    problem: Problem,
+    workers: Workers,
+    *,
     solver: str,
     tol: float,
     max_iter: int,
     start: tuple[Floats, Floats] | None,
     progress: Progress | None,
-) -> Result:
-    """Fit; `start` is (coef, intercept) of an earlier fit."""
-    objective = MultinomialObjective(rows, labels, n_classes, penalty, intercept)
+) -> Solution:
+    """Newton's method for a problem without lasso and limits."""
+    n_classes, intercept = problem.n_classes, problem.intercept
+    chosen, because = choose_solver(solver, n_classes, problem.X.shape[1])
+    rows = DenseRows(problem.X, problem.weights, n_classes, intercept, workers)
+    penalty = float(problem.ridge[0])
+    assert problem.labels is not None
+    objective = MultinomialObjective(rows, problem.labels, n_classes, penalty, intercept)
     covariance = rows.second_moment() if rows.d <= COVARIANCE_LIMIT else rows.spread**2
     inverse = KroneckerInverse(covariance, penalty, intercept)
     cold = np.zeros(objective.shape)
@@ -102,8 +141,26 @@ def solve(
         warm = objective.evaluate(objective.point_of(*start))
         begin = warm if warm.value < begin.value else objective.evaluate(cold)
     scheme: Scheme
-    if solver == "newton-cg":
+    if chosen == "newton-cg":
         scheme = KroneckerScheme(inverse)
     else:
         scheme = StaleFactorScheme(inverse, cg_limit(rows.n, objective.shape), exact_start=not begin.coef.any())
-    return minimise(objective, begin, scheme, targets, tol=tol, max_iter=max_iter, progress=progress)
+    result = minimise(objective, begin, scheme, targets, tol=tol, max_iter=max_iter, progress=progress)
+    result.history[0] |= {"solver": chosen, "because": because}
+    return _as_solution(result, rows.n_passes)
+
+
+def _as_solution(result: Result, n_passes: int) -> Solution:
+    """The part of a Newton run that callers see."""
+    certificate = result.certificate
+    return Solution(
+        coef=result.evaluation.coef,
+        intercept=result.evaluation.intercept,
+        objective=certificate.objective,
+        gap=certificate.gap,
+        grad_norm=certificate.grad_norm,
+        reason=result.reason,
+        n_iter=result.n_iter,
+        n_passes=n_passes,
+        history=result.history,
+    )
