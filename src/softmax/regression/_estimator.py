@@ -94,8 +94,8 @@ class SoftmaxRegression(LinearClassifierMixin, BaseEstimator):  # type: ignore[m
         Upper bound of ``objective_`` minus the optimum: from strong convexity under an L2 penalty, ‖∇_W f‖² / (2λ)
         where the intercept gradient is 0, and with a term for what it is otherwise; the Fenchel duality gap under an L1
         penalty. Evaluated in float64 on the returned coefficients and X as given, rounding allowed for. It holds
-        whether or not the fit converged. Where some feature has no penalty no such bound exists: then it is half the squared
-        Newton decrement, an estimate, and `status_` says so.
+        whether or not the fit converged. Where some feature has no penalty no such bound exists: then it is half the
+        squared Newton decrement, an estimate, and `status_` says so.
     grad_norm_ : float
         Euclidean norm of the gradient in (W, b): of the smallest subgradient under an L1 penalty, of the projected
         gradient under bounds.
@@ -208,6 +208,7 @@ class SoftmaxRegression(LinearClassifierMixin, BaseEstimator):  # type: ignore[m
             start=self._start(inputs),
             n_threads=self.n_threads,
             progress=self._reporter(),
+            announce=self._announce if self.verbose else None,
         )
         self._keep(inputs, solution)
         return self
@@ -226,20 +227,21 @@ class SoftmaxRegression(LinearClassifierMixin, BaseEstimator):  # type: ignore[m
         hook: Progress | None = getattr(self, "_progress", None)
         if not self.verbose:
             return hook
-        print("iteration  passes        objective          gap")  # noqa: T201  verbose asks for it
 
         def report(iteration: int, passes: int, objective: float, gap: float) -> None:
-            print(f"{iteration:9d}  {passes:6d}  {objective:15.9g}  {gap:11.3g}", flush=True)  # noqa: T201
+            print(f"{iteration:9d}  {passes:6d}  {objective:15.9g}  {gap:11.3g}", flush=True)  # noqa: T201  verbose asks
             if hook is not None:
                 hook(iteration, passes, objective, gap)
 
         return report
 
+    @staticmethod
+    def _announce(solver: str, because: str) -> None:
+        """Say which solver runs, and why."""
+        print(f"solver {solver} ({because})\niteration  passes        objective          gap")  # noqa: T201
+
     def _keep(self, inputs: Inputs, solution: Solution) -> None:
         """Set the fitted attributes, and warn if the optimum was not reached."""
-        if self.verbose and solution.history:
-            first = solution.history[0]
-            print(f"solver {first.get('solver')} ({first.get('because')}): {solution.reason}")  # noqa: T201
         self.classes_ = inputs.classes
         self.coef_ = solution.coef
         self.intercept_ = solution.intercept

@@ -41,7 +41,7 @@ def check_parameters(model: Any) -> None:
         Names the parameter, what came and what is allowed.
     """
     if not _is_real(model.C) or not model.C > 0:
-        raise OptionError(f"C must be a number > 0 (inf for no penalty), got {model.C!r}.")
+        raise OptionError(f"C must be a number > 0, got {model.C!r}; inf is no penalty.")
     if not _is_real(model.l1_ratio) or not 0 <= model.l1_ratio <= 1:
         raise OptionError(f"l1_ratio must be a number from 0 (L2) to 1 (L1), got {model.l1_ratio!r}.")
     if not _is_real(model.tol) or not 0 < model.tol < np.inf:
@@ -94,9 +94,9 @@ def prepare(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Inpu
     if weights is not None and not weights.all():
         kept = np.flatnonzero(weights)
         X, weights = X[kept], weights[kept]
-        labels, probabilities, shifts = (
-            None if part is None else part[kept] for part in (labels, probabilities, shifts)
-        )
+        labels = None if labels is None else labels[kept]
+        probabilities = None if probabilities is None else probabilities[kept]
+        shifts = None if shifts is None else shifts[kept]
     total, weights = _as_uniform(weights, X.shape[0])
     penalty = 0.0 if np.isinf(model.C) else 1.0 / (float(model.C) * total)
     strength = penalty * _penalty_weights(model.penalty_weights, d)
@@ -124,9 +124,11 @@ def classes_of(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.in
     if y.dtype == object and all(isinstance(label, float) for label in y):
         y = y.astype(np.float64)
     if y.dtype.kind in "fc":
+        if not np.isfinite(y).all():
+            row = int(np.argmin(np.isfinite(y)))
+            kind = "NaN" if np.isnan(y[row]) else "infinity"
+            raise TargetError(f"Input y contains {kind} at row {row}: every row needs a label.")
         check_classification_targets(y)  # refuses what looks like a target of a regression
-        if np.isnan(y).any():
-            raise TargetError(f"y contains nan at row {int(np.argmax(np.isnan(y)))}: every row needs a label.")
     try:
         classes, labels = np.unique(y, return_inverse=True)
     except TypeError:
@@ -149,7 +151,7 @@ def _is_integer(value: Any) -> bool:
 
 def _is_matrix(y: Any) -> bool:
     """Whether y is an (n, K) matrix with K ≥ 2."""
-    shape = getattr(y, "shape", None)
+    shape: tuple[int, ...] | None = getattr(y, "shape", None)
     if shape is None:
         shape = np.shape(y) if isinstance(y, list | tuple) and len(y) and isinstance(y[0], list | tuple) else ()
     return len(shape) == 2 and shape[1] >= 2
@@ -193,11 +195,10 @@ def refuse_not_finite(X: Any, names: npt.NDArray[Any] | None) -> None:
             continue
         place = int(np.argmax(bad))
         if scipy.sparse.issparse(X):
-            row = int(np.searchsorted(X.indptr, start + place, side="right")) - 1
-            column = int(X.indices[start + place])
+            row, column = int(np.searchsorted(X.indptr, start + place, side="right")) - 1, X.indices[start + place]
             value = values[start + place]
         else:
-            row, column = start + place // values.shape[1], place % values.shape[1]
+            row, column = start + place // X.shape[1], place % X.shape[1]
             value = values[row, column]
         name = "" if names is None else f" ({names[column]})"
         kind = "NaN" if np.isnan(value) else "infinity"
@@ -206,7 +207,7 @@ def refuse_not_finite(X: Any, names: npt.NDArray[Any] | None) -> None:
             if np.isnan(value)
             else "A value too large for its dtype, or a division by 0, is the usual cause."
         )
-        raise ArrayValueError(f"Input X contains {kind} at row {row}, column {column}{name}. {advice}")
+        raise ArrayValueError(f"Input X contains {kind} at row {row}, column {int(column)}{name}. {advice}")
 
 
 def _target_probabilities(y: Any, n: int) -> Floats:
@@ -270,7 +271,7 @@ def _weights(
     return weights
 
 
-def _refuse_weightless(classes: npt.NDArray[Any], totals: Floats) -> None:
+def _refuse_weightless(classes: npt.NDArray[Any], totals: npt.NDArray[Any]) -> None:
     """Every class needs some weight."""
     if not totals.all():
         label = classes.tolist()[int(np.argmin(totals))]

@@ -90,8 +90,13 @@ def solve(
     start: tuple[Floats, Floats] | None = None,
     n_threads: int | None = None,
     progress: Progress | None = None,
+    announce: Callable[[str, str], None] | None = None,
 ) -> Solution:
-    """Fit; `start` is (coef, intercept) of an earlier fit, `n_threads` as in `number_of_threads`."""
+    """Fit; `start` is (coef, intercept) of an earlier fit, `n_threads` as in `number_of_threads`.
+
+    `announce` is told the solver and the reason for it before the first iteration.
+    """
+    n_threads = number_of_threads(n_threads) if n_threads is None or n_threads != 1 else 1
     if problem.lasso is not None:
         from ._proximal import solve_proximal
 
