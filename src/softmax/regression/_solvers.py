@@ -1,5 +1,7 @@
 """The solvers by name, the rule that chooses one, and the fit that runs it."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from softmax._threads import number_of_threads
@@ -96,7 +98,7 @@ def solve(
 
     `announce` is told the solver and the reason for it before the first iteration.
     """
-    n_threads = number_of_threads(n_threads) if n_threads is None or n_threads != 1 else 1
+    number_of_threads(n_threads)  # refuses what is no number, whether or not the fit is worth a pool
     if problem.lasso is not None:
         from ._proximal import solve_proximal
 
@@ -106,7 +108,16 @@ def solve(
 
         return solve_bounded(problem, tol=tol, max_iter=max_iter, start=start, n_threads=n_threads, progress=progress)
     with workers_for(problem, n_threads) as workers:
-        return solve_smooth(problem, workers, solver=solver, tol=tol, max_iter=max_iter, start=start, progress=progress)
+        return solve_smooth(
+            problem,
+            workers,
+            solver=solver,
+            tol=tol,
+            max_iter=max_iter,
+            start=start,
+            progress=progress,
+            announce=announce,
+        )
 
 
 def workers_for(problem: Problem, n_threads: int | None) -> Workers:
@@ -125,10 +136,13 @@ def solve_smooth(
     max_iter: int,
     start: tuple[Floats, Floats] | None,
     progress: Progress | None,
+    announce: Callable[[str, str], None] | None,
 ) -> Solution:
     """Newton's method for a problem without lasso and limits."""
     n_classes, intercept = problem.n_classes, problem.intercept
     chosen, because = choose_solver(solver, n_classes, problem.X.shape[1])
+    if announce is not None:
+        announce(chosen, because)
     rows = DenseRows(problem.X, problem.weights, n_classes, intercept, workers)
     penalty = float(problem.ridge[0])
     assert problem.labels is not None
