@@ -8,47 +8,62 @@ here.
 import importlib
 import os
 import platform
-import secrets
-import shutil
-from contextlib import suppress
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import sklearn
 
 from softmax import __version__
 from softmax._errors import ModelFileError
 
-from ._format import from_bytes, to_bytes
+from ._files import replace_file
+from ._format import Content, read_file, to_bytes
 
 # kind -> (module, class)
 KINDS = {
     "SoftmaxRegression": ("softmax.regression", "SoftmaxRegression"),
+    "SoftmaxRegressionCV": ("softmax.regression", "SoftmaxRegressionCV"),
     "TableModel": ("softmax._table_model", "TableModel"),
 }
 
 
-def save(model: Any, path: str | os.PathLike[str]) -> None:
+def save(model: Any, path: str | os.PathLike[str], *, timestamp: bool = False) -> None:
     """Write a fitted model to one safetensors file.
+
+    The file holds everything that the model has from its fit: parameters, coefficients, labels, names, the certificate,
+    the calibration, and the versions of softmax, NumPy, scikit-learn and Python. Equal models give equal bytes.
 
     The file is written beside its place and then renamed, so that a full disk or an interruption leaves an older file
     of that name whole.
 
     Parameters
     ----------
-    model : SoftmaxRegression or a fitted model of tables
+    model : SoftmaxRegression, SoftmaxRegressionCV or a fitted model of tables
     path : str or path
         Name of the file; an existing file is replaced.
+    timestamp : bool, default False
+        Whether the file says when it was written (UTC). Its bytes are then different every second.
 
     Raises
     ------
     TypeError
         If the model is of another class, or has labels or parameters that a file cannot hold.
+    ModelFileError
+        If the model is damaged, so that it could not be loaded again: coefficients that are not finite, shapes that
+        disagree.
     sklearn.exceptions.NotFittedError
         If it is not fitted.
     OSError
         If the file cannot be written.
+
+    Notes
+    -----
+    `cv`, `scoring` and `random_state` are not saved where they are objects or functions: the loaded model has their
+    defaults. No prediction depends on them.
 
     Examples
     --------
@@ -57,29 +72,43 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     >>> model = sm.SoftmaxRegression().fit(*load_iris(return_X_y=True))
     >>> sm.save(model, "iris.safetensors")
     """
+    replace_file(path, to_bytes(content_of(model, "softmax.save", timestamp=timestamp)))
+
+
+def content_of(model: Any, asker: str, *, timestamp: bool = False) -> Content:
+    """What a file would hold of a model, checked as on loading; `asker` is for the messages.
+
+    Raises
+    ------
+    TypeError
+        If it is no model of ours.
+    ModelFileError
+        If it could not be loaded again.
+    """
     if isinstance(model, type) or not hasattr(model, "__softmax_state__"):
         raise TypeError(
-            f"softmax.save takes a fitted SoftmaxRegression or table model, got {_described(model)}. "
-            "Of a Pipeline, save the classifier and keep the other steps yourself."
+            f"{asker} takes a fitted SoftmaxRegression or table model, got {_described(model)}. "
+            "Of a Pipeline, take the classifier and keep the other steps yourself."
         )
-    kind, header, arrays = model.__softmax_state__()
+    kind, state, arrays = model.__softmax_state__()
     if kind not in KINDS:
         raise TypeError(f"softmax.load does not know models of kind {kind!r}; it knows {', '.join(sorted(KINDS))}.")
-    content = {
-        "kind": kind,
-        "state": header,
-        "versions": {
-            "softmax": __version__,
-            "numpy": np.__version__,
-            "scikit-learn": sklearn.__version__,
-            "python": platform.python_version(),
-        },
+    rebuild(kind, state, arrays)
+    versions = {
+        "softmax": __version__,
+        "numpy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+        "python": platform.python_version(),
     }
-    _replace(Path(path), to_bytes(content, arrays))
+    created = datetime.now(UTC).isoformat(timespec="seconds") if timestamp else None
+    return Content(kind, state, arrays, versions, created)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
     """Read a model that `save` wrote. Nothing in the file is executed.
+
+    Files of all earlier versions of softmax are read. What the fit of an earlier version did not record is None, nan or
+    its default.
 
     Parameters
     ----------
@@ -87,7 +116,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    SoftmaxRegression or a fitted model of tables
+    SoftmaxRegression, SoftmaxRegressionCV or a fitted model of tables
         Gives the same predictions, bit for bit, as the model that was saved.
 
     Raises
@@ -107,38 +136,30 @@ def load(path: str | os.PathLike[str]) -> Any:
     >>> bool((sm.load("iris.safetensors").predict_proba(X) == model.predict_proba(X)).all())
     True
     """
-    content, arrays = from_bytes(Path(path).read_bytes(), os.fspath(path))
-    kind = content["kind"]
-    if kind not in KINDS:
-        writer = content["versions"]["softmax"]
+    return load_with_content(path)[0]
+
+
+def load_with_content(path: str | os.PathLike[str]) -> tuple[Any, Content]:
+    """Read a model, and return beside it what its file holds."""
+    name = os.fspath(path)
+    content = read_file(Path(path), name)
+    if content.kind not in KINDS:
         raise ModelFileError(
-            f"{os.fspath(path)} holds a model of kind {kind!r}, written by softmax {writer}; this is softmax "
-            f"{__version__}, which knows {', '.join(sorted(KINDS))}. Upgrade: pip install -U softmax"
+            f"{name} holds a model of kind {content.kind!r}, written by softmax "
+            f"{content.versions.get('softmax', 'of no stated version')}; this is softmax {__version__}, which knows "
+            f"{', '.join(sorted(KINDS))}. Upgrade: pip install -U softmax"
         )
+    try:
+        return rebuild(content.kind, content.state, content.arrays), content
+    except ModelFileError as error:
+        raise ModelFileError(f"{name}: {error}") from None
+
+
+def rebuild(kind: str, state: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Any:
+    """The model of a known kind from its state; ModelFileError if no fit can have left such a state."""
     module, name = KINDS[kind]
-    return getattr(importlib.import_module(module), name).from_state(content["state"], arrays)
+    return getattr(importlib.import_module(module), name).from_state(state, arrays)
 
 
 def _described(model: Any) -> str:
     return f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file so that its name never stands for a part of it."""
-    path = path.resolve()  # a link stays a link
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot save to {path}: the folder {path.parent} does not exist.")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        # Opened like any new file, so that the umask of the process decides who may read it.
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
