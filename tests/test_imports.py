@@ -62,7 +62,9 @@ TABLE = {
     "regression": row(
         f"{BASE} _dispatch _kernels _function _derivative _losses softmax", "numpy scipy sklearn threadpoolctl"
     ),
-    "persistence": row(f"{BASE} regression _evaluation softmax", "numpy safetensors sklearn onnx"),
+    "persistence": row(
+        f"{BASE} regression _evaluation softmax", "numpy safetensors sklearn onnx onnxruntime pyarrow"
+    ),
     "_table_model": row(f"{BASE} tables _evaluation regression softmax", "numpy sklearn pyarrow"),
     "report": row(f"{BASE} _evaluation regression _table_model persistence softmax", "numpy matplotlib"),
     "cli": row(
@@ -78,6 +80,7 @@ LATE: dict[str, set[str]] = {
     "": set(),
     "_dispatch": {"_kernels", "_torch", "_jax"},
     "_table_model": {"regression", "sklearn", "pyarrow"},
+    "persistence": {"onnx", "onnxruntime", "pyarrow"},
     "cli": {"numpy", "sklearn", "pyarrow", "tables", "regression", "persistence", "report", "_table_model"},
     "cli._screen": set(),  # is itself imported when a command runs
 }

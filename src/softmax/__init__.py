@@ -36,8 +36,10 @@ _LAZY = {
     "SoftmaxRegression": "softmax.regression",
     "explain_dispatch": "softmax._introspection",
     "load": "softmax.persistence",
+    "model_card": "softmax.persistence",
     "save": "softmax.persistence",
     "show_config": "softmax._introspection",
+    "to_onnx": "softmax.persistence",
 }
 
 __all__ = [
@@ -67,12 +69,14 @@ __all__ = [
     "log_softmax_vjp",
     "logsumexp",
     "logsumexp_hessian",
+    "model_card",
     "save",
     "show_config",
     "softmax",
     "softmax_jacobian",
     "softmax_jvp",
     "softmax_vjp",
+    "to_onnx",
 ]
 
 __version__ = "0.1.0"
