@@ -14,10 +14,10 @@ PYTEST_ARGS ?=
 MOVED := $(shell test "$$(cat .venv/home 2>/dev/null)" = "$$(pwd)" || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench bench-gpu changelog clean FORCE
+.PHONY: help demo test lint types bench bench-regression bench-regression-full bench-gpu changelog clean FORCE
 
 help:  ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-28s %s\n", $$1, $$2 }'
 
 demo: .venv/installed-demo  ## train a softmax classifier on real data and show what it did
 	$(PY) -m softmax fit digits
@@ -35,6 +35,14 @@ types: .venv/installed-types  ## check types (mypy --strict on src)
 bench: .venv/installed-bench  ## check results, then time them beside other libraries; write benchmarks/results
 	$(PY) -m benchmarks.run
 
+bench-regression: .venv/installed-bench  ## the classifiers beside seven other tools, at the same verified gap; half an hour
+	$(PY) -m benchmarks.regression.environments
+	$(PY) -m benchmarks.regression.run
+
+bench-regression-full: .venv/installed-bench  ## the same without limits of time, and with the settings not known yet; hours
+	$(PY) -m benchmarks.regression.environments
+	$(PY) -m benchmarks.regression.run --full
+
 bench-gpu:  ## the same on a GPU (not there yet)
 	@echo "There is no GPU benchmark yet: the GPU kernels it would time are not written." >&2
 	@echo "It will need an NVIDIA GPU, PyTorch with CUDA and Triton. The CPU benchmark is 'make bench'." >&2
@@ -44,7 +52,7 @@ changelog: .venv/installed-lint  ## show what the fragments in changelog.d will 
 	$(PY) -m towncrier build --draft
 
 clean:  ## remove the environment, caches and builds
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-rivals .cache-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/home: $(if $(MOVED),FORCE)

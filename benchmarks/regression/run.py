@@ -39,6 +39,7 @@ THREADS = 2
 REPETITIONS = 3
 SHORTEST_LIMIT = 2.0
 SHORT = 5.0  # a case below so many seconds is repeated
+RUN_SECONDS = 28 * 60.0  # a normal run, with a little left for what cannot be stopped
 # Without the 12 ×: nobody may hang for ever.
 FULL_LIMIT = 4 * 3600.0
 # Ours has no rival to be measured by; a case that hangs must not eat the half hour.
@@ -81,8 +82,8 @@ def log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def run_case(case: Case, bench: Bench) -> dict[str, Any]:
-    """Measure one case and return its record."""
+def run_case(case: Case, bench: Bench, ends: float = math.inf) -> dict[str, Any]:
+    """Measure one case, until `ends` by the clock, and return its record."""
     began = time.perf_counter()
     record: dict[str, Any] = {"id": case.id, "target": case.target, "rivals": []}
     try:
@@ -91,8 +92,9 @@ def run_case(case: Case, bench: Bench) -> dict[str, Any]:
         log(f"{case.id}: skipped, {error}")
         return record | {"ours": Measurement("skipped", reason=str(error)).line()}
     task = task_of(case, datasets.load(data))
-    seconds = math.inf if bench.full or bench.find else case.seconds
-    place = Place(case, task, Optimum(case, task.count, data), began + seconds)
+    place = Place(case, task, Optimum(case, task.count, data), ends)
+    if place.left() <= 0:
+        return record | {"ours": Measurement("skipped", reason="the time of the run was used up").line()}
     ours = _ours(place, bench)
     timed: dict[str, Measurement] = {}
     for method, found in _in_order(place, bench):
@@ -119,9 +121,8 @@ def _ours(place: Place, bench: Bench) -> Measurement:
         tight = [{"tol": max(TIGHTER * case.target, 1e-13)}]
         reference = measured(case, task, OURS, tight, optimum, limit=bench.our_limit(), threads=bench.threads, calls=1)
         log(f"{case.id}: reference {_short(reference)} ({time.perf_counter() - began:.1f} s with its bound)")
-        # What is needed once for a machine does not count against the rivals of a case.
-        place.ends += time.perf_counter() - began
-    ours = measured(case, task, OURS, [{"tol": case.target}], optimum, limit=bench.our_limit(), threads=bench.threads)
+    limit = min(bench.our_limit(), max(place.left(), 1.0))
+    ours = measured(case, task, OURS, [{"tol": case.target}], optimum, limit=limit, threads=bench.threads)
     log(f"{case.id}: ours {_short(ours)}")
     return ours
 
@@ -212,7 +213,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the cases, write the results; return the exit status."""
     options = parse(arguments)
-    cases = select(options.case.split(",") if options.case else None)
+    cases = select(options.case.split(",") if options.case else None, full=options.full or options.find)
     rivals = None if options.rivals is None else [name for name in options.rivals.split(",") if name != "none"]
     whole = options.case is None and rivals is None and not math.isfinite(options.limit)
     bench = Bench(
@@ -227,9 +228,12 @@ def main(arguments: list[str] | None = None) -> int:
     began, machine = time.perf_counter(), describe()
     if (machine["load_average"] or 0) > machine["cores"] / 2:
         log(f"the machine is busy (load {machine['load_average']}): the times will say so too")
-    records = []
+    records, planned = [], began
     for case in cases:
-        records.append(run_case(case, bench))
+        # What a case leaves of its share, the next ones may use.
+        planned = max(planned + case.seconds, time.perf_counter() + case.seconds)
+        ends = math.inf if bench.find else min(planned, began + RUN_SECONDS)
+        records.append(run_case(case, bench, ends))
         if bench.find:
             write_settings(bench.settings)
     results = {

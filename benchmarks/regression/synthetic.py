@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from benchmarks.regression.datasets import Data
+from benchmarks.regression.registry import GROWTH
 
 
 def unit_norm_embeddings(n: int, d: int, K: int, separation: float, seed: int) -> Data:
@@ -54,8 +55,6 @@ def few_shot(fits: int, per_class: int, K: int, d: int, seed: int) -> Data:
     batches = [np.concatenate([rng.choice(rows, per_class, replace=False) for rows in members]) for _ in range(fits)]
     return Data(pool.X, pool.y, K, batches=np.stack(batches))
 
-
-GROWTH = (12_500, 25_000, 50_000, 100_000, 200_000)
 
 BUILDERS = {
     "overlapping": partial(overlapping, 50_000, 30, 6, seed=2),
