@@ -206,7 +206,11 @@ def replaced(**values):
 
 
 def test_a_graph_that_says_something_else_is_not_written(tmp_path, monkeypatch):
-    wrong(tmp_path, monkeypatch, lambda described: replaced(intercept=described.intercept + [0, 0, 1e-4])(described))
+    wrong(
+        tmp_path,
+        monkeypatch,
+        lambda described: replaced(intercept=described.intercept + np.array([0, 0, 1e-4]))(described),
+    )
 
 
 def test_a_graph_with_other_labels_is_not_written(tmp_path, monkeypatch):
@@ -274,7 +278,7 @@ def penguin_frame(n=120):
     pd = pytest.importorskip("pandas")
     rng = np.random.default_rng(3)
     kind = np.arange(n) % 3
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
             "bill (mm)": 38 + 5.0 * kind + rng.normal(0, 2, n),
             "epoch": 1.7e9 + rng.normal(0, 1, n) + kind,
@@ -286,7 +290,6 @@ def penguin_frame(n=120):
             "species": np.array(["Adélie", "Chinstrap", "Gentoo, large"])[kind],
         }
     )
-    return frame
 
 
 def table_model(frame, target="species", **settings):

@@ -26,6 +26,7 @@ TAGS = ("softmax", "multinomial-logistic-regression", "tabular-classification")
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$!])")
 # What at the start of a line begins a list, a rule or a heading.
 BLOCK = re.compile(r"^(\d*)([-+=](?=.*\D)|(?<=\d)[.)](?=\s|$))")
+FIRST = ("accuracy", "log_loss", "macro_f1")
 WORDS = {
     "status": "status",
     "objective": "objective (nats per unit of weight)",
@@ -272,7 +273,9 @@ def _figures(described: Description, evaluation: Any) -> tuple[dict[str, Any], s
         if not held_out:
             return {}, ""
         rows, fitted = described.record["held_out_rows"], described.record["train_rows"]
-        return dict(held_out), f"On {rows:,} rows that the model of these figures, fitted on {fitted:,}, had not seen."
+        # The order of a record is lost in a file.
+        ordered = {key: held_out[key] for key in sorted(held_out, key=lambda key: (key not in FIRST, key))}
+        return ordered, f"On {rows:,} rows that the model of these figures, fitted on {fitted:,}, had not seen."
     if hasattr(evaluation, "summary"):
         evaluation = evaluation.summary()
     if not isinstance(evaluation, Mapping):
