@@ -29,6 +29,8 @@ NEAR = 1e-9
 SINGULAR = 1e-14
 # The part of a column's variance, when the other columns are known, below which it is taken for their combination.
 DEPENDENT = 1e-13
+# Up to this number of parameters an error message may cost an eigendecomposition.
+LARGEST_EIGEN = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -341,7 +343,7 @@ def _maximise(
             gradient, matrix = gradient - ridge @ theta.ravel(), matrix + ridge
         inverted = _inverse(matrix)
         if inverted is None:
-            raise _singular(design, matrix, names, labels)
+            raise _singular(design, theta, matrix, names, labels)
         inverse, condition = inverted
         move = inverse @ gradient
         rest = float(np.sqrt(np.maximum(gradient @ move, 0.0)))
@@ -468,7 +470,7 @@ def _full(design: Design, move: Floats) -> Floats:
     return full
 
 
-def _singular(design: Design, matrix: Floats, names: list[str], labels: list[Any]) -> OptionError:
+def _singular(design: Design, theta: Floats, matrix: Floats, names: list[str], labels: list[Any]) -> OptionError:
     """Say why an information has no inverse: columns that depend on others, or else classes that are separated."""
     gram = design.gram()
     _, pivots, rank, _ = lapack.dpstrf(gram, tol=DEPENDENT, lower=1)
@@ -481,8 +483,13 @@ def _singular(design: Design, matrix: Floats, names: list[str], labels: list[Any
             f"the columns of X are collinear, so that their coefficients are not determined: {'; '.join(lines)}{more}. "
             f"Leave out {'this column' if len(dependent) == 1 else 'these columns'}."
         )
-    _, vectors = eigh(matrix, subset_by_index=[0, 0])
-    return _separated(design, _full(design, vectors[:, 0]), names, labels)
+    direction = theta.ravel()
+    if len(direction) <= LARGEST_EIGEN:
+        # Along some directions the likelihood is flat without growing. The coefficients went along one where it grows.
+        values, vectors = eigh(matrix)
+        flat = vectors[:, values <= 1e-8 * values[-1]]
+        direction = flat @ (flat.T @ direction)
+    return _separated(design, _full(design, direction), names, labels)
 
 
 def _dependence(

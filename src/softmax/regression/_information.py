@@ -51,6 +51,7 @@ class Design:
         self.centre, self.scale = np.zeros(d), np.ones(d)
         if self.problem.intercept:
             self.centre = self._mean(lambda rows: rows)
+            self.centre = self.centre + self._mean(lambda rows: rows - self.centre)
         spread = np.sqrt(self._mean(lambda rows: (rows - self.centre) ** 2))
         flat = spread <= 16 * np.finfo(np.float64).eps * np.abs(self.centre)
         self.scale = np.where(flat, 1.0, spread)
