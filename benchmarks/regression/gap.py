@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 import scipy.sparse
-from scipy.special import entr, logsumexp
+from scipy.special import entr
 
 # Numbers in a block of logits, so that memory does not grow with n · K; more where a sum of (K, d) has to be worth it.
 BLOCK, LARGE_BLOCK = 2_000_000, 15_000_000
@@ -49,7 +49,10 @@ class Objective:
         loss = 0.0
         for x, labels in self.blocks():
             z = _logits(x, W, b)
-            loss += float((logsumexp(z, axis=1) - z[np.arange(len(labels)), labels]).sum())
+            z -= z[np.arange(len(labels)), labels][:, None]
+            highest = z.max(axis=1)
+            z -= highest[:, None]
+            loss += float((highest + np.log(np.exp(z, out=z).sum(axis=1))).sum())
         norm = np.linalg.norm(W, axis=0).sum() if self.grouped else np.abs(W).sum()
         return loss / len(self.y) + self.ridge / 2 * float(np.vdot(W, W)) + self.lasso * float(norm)
 
@@ -89,7 +92,9 @@ def _logits(x: Any, W: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _softmax(z: np.ndarray) -> np.ndarray:
-    p: np.ndarray = np.exp(z - z.max(axis=1, keepdims=True))
+    """Return the softmax of each row, in the place of z."""
+    z -= z.max(axis=1, keepdims=True)
+    p: np.ndarray = np.exp(z, out=z)
     p /= p.sum(axis=1, keepdims=True)
     return p
 

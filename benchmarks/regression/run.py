@@ -146,7 +146,7 @@ def _rival(place: Place, bench: Bench, method: Method, found: Found, ours: Measu
         limit = min(limit, max(case.stop(method.id) * ours.best * case.calls, SHORTEST_LIMIT))
     if not math.isfinite(limit) or limit <= 0:
         limit = OUR_LIMIT
-    if bench.find and (bench.refresh or not found or (bench.full and found.get("status") == "stopped")):
+    if bench.find and (bench.refresh or found.get("status") not in ("reached", "missed")):
         found = search(case, place.task, method, place.optimum, limit=limit, threads=bench.threads)
         bench.settings[case.id][method.id] = found | {"ours": None if not ours.seconds else round(ours.best, 5)}
         log(f"  found {method.id}: {found}")
@@ -201,7 +201,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.regression.run", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--case", help="only these cases or groups, with commas: R1,R3-shuttle-C1")
     parser.add_argument("--rivals", help="only these rivals, with commas (sklearn, torch, r, ...), or none")
-    parser.add_argument("--find", action="store_true", help="search the settings that are not known yet")
+    parser.add_argument("--find", action="store_true", help="search the settings that no search reached yet")
     parser.add_argument("--refresh", action="store_true", help="with --find: search all settings again")
     parser.add_argument("--full", action="store_true", help="no limits of time")
     parser.add_argument("--limit", type=float, default=math.inf, help="stop every fit at so many seconds")
@@ -235,7 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
         ends = math.inf if bench.find else min(planned, began + RUN_SECONDS)
         records.append(run_case(case, bench, ends))
         if bench.find:
-            write_settings(bench.settings)
+            write_settings({case.id: bench.settings.get(case.id, {})})
     results = {
         "date": date.today().isoformat(),
         "machine": machine,

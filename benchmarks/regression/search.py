@@ -30,7 +30,8 @@ def read_settings(path: Path = SETTINGS) -> Settings:
 
 
 def write_settings(settings: Settings, path: Path = SETTINGS) -> None:
-    """Write the settings with one method on a line."""
+    """Put the settings of these cases into the file, one method on a line; those of others stay."""
+    settings = read_settings(path) | settings
     lines = []
     for case in sorted(settings):
         inner = ",\n".join(f"  {json.dumps(m)}: {json.dumps(found)}" for m, found in sorted(settings[case].items()))
