@@ -188,6 +188,18 @@ def test_a_temperature_is_told():
     assert "softmax((W x + b) / 2.5)" in card
     assert "the temperature 2.5" in card
     assert "less extreme" in card
+    model.calibration_ = {
+        "temperature": 2.5,
+        "log_loss_before": 0.5,
+        "log_loss_after": 0.375,
+        "n_rows": 1234,
+        "folds": 5,
+    }
+    texts = shown(model_card(model))
+    assert texts[texts.index("rows that it was found on") + 1] == "1,234"
+    assert texts[texts.index("log-loss after (nats per row)") + 1] == "0.375"
+    model.temperature_ = 0.5
+    assert "more extreme" in model_card(model)
 
 
 def test_no_coefficients_no_table():

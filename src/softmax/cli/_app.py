@@ -15,7 +15,9 @@ from softmax import __version__
 from softmax._errors import MissingExtraError, SoftmaxError
 
 from ._evaluate import evaluate
+from ._export import export
 from ._fit import fit
+from ._info import info
 from ._predict import predict
 
 # Packages of the extra `cli`, besides click, that commands load when they run.
@@ -34,10 +36,12 @@ def app() -> None:
     softmax fit DATA.csv --target COLUMN -o m.safetensors
     softmax evaluate m.safetensors MORE.csv             figures per class
     softmax predict m.safetensors NEW.csv -o out.csv    labels and probabilities
+    softmax info m.safetensors                          what a model file holds
+    softmax export m.safetensors -o m.onnx              for other programs
     """  # noqa: D301 - click reads the \b
 
 
-for command in (fit, predict, evaluate):
+for command in (fit, predict, evaluate, export, info):
     app.add_command(command)
 
 

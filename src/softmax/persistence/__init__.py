@@ -5,8 +5,27 @@ file and back, `_save` moves them between models and disk, `_files` replaces fil
 values what a model is; `_onnx` with `_onnx_verify`, `_card` and `_plain` write that down for others.
 """
 
-from ._card import model_card
+from ._card import column_words, model_card
+from ._codec import printable
+from ._describe import Description, describe, finite, meaning
+from ._files import replace_file
 from ._onnx import to_onnx
-from ._save import load, save
+from ._plain import plain, to_json
+from ._save import load, load_with_content, save
 
-__all__ = ["load", "model_card", "save", "to_onnx"]
+__all__ = [
+    "Description",
+    "column_words",
+    "describe",
+    "finite",
+    "load",
+    "load_with_content",
+    "meaning",
+    "model_card",
+    "plain",
+    "printable",
+    "replace_file",
+    "save",
+    "to_json",
+    "to_onnx",
+]

@@ -13,7 +13,7 @@ import numpy as np
 
 from softmax._errors import OptionError
 
-from ._describe import Description, describe, finite, label_text, meaning
+from ._describe import Column, Description, describe, finite, label_text, meaning
 from ._files import replace_file
 
 OPEN = "**To be filled in by the author:**"
@@ -36,6 +36,15 @@ WORDS = {
     "penalty": "λ",
     "n_iter": "iterations",
     "n_passes": "passes over the data",
+}
+
+# What `calibrate` records, in words.
+FOUND = {
+    "n_rows": "rows that it was found on",
+    "log_loss_before": "log-loss before (nats per row)",
+    "log_loss_after": "log-loss after (nats per row)",
+    "ece_before": "expected calibration error before",
+    "ece_after": "expected calibration error after",
 }
 
 
@@ -97,8 +106,9 @@ def model_card(
     facts = _facts(described, data)
     figures, about = _figures(described, evaluation)
     title = name if name is not None else _title(described)
+    dataset = data if isinstance(data, str) else str(described.record.get("data") or "")
     sections = [
-        _front_matter(title, license, figures, data if isinstance(data, str) else described.record.get("data")),
+        _front_matter(title, license, figures, dataset),
         f"# {_text(title)}",
         _summary(described),
         _section("Intended use", _open_lines(("the question that the model answers, and for whom",
@@ -124,7 +134,7 @@ def _title(described: Description) -> str:
     return "Softmax regression" if described.target is None else f"Softmax regression of {described.target}"
 
 
-def _front_matter(title: str, license: str | None, figures: Mapping[str, Any], dataset: str | None) -> str:
+def _front_matter(title: str, license: str | None, figures: Mapping[str, Any], dataset: str) -> str:
     """YAML; every text of the user's stands in it as a JSON string, which YAML reads too."""
     lines = ["---", "library_name: softmax", "pipeline_tag: tabular-classification"]
     if license is not None:
@@ -179,7 +189,7 @@ def _summary(described: Description) -> str:
         source += f" of {len(described.columns):,} columns"
     what = "" if described.target is None else f" for the column {_text(described.target)}"
     formula = "softmax(W x + b)" if described.temperature == 1.0 else f"softmax((W x + b) / {described.temperature:g})"
-    writer = described.record.get("versions", {}).get("softmax")
+    writer = (described.record.get("versions") or {}).get("softmax")
     fitted = f" Fitted with softmax {_text(writer)}." if writer else ""
     return (
         f"A softmax (multinomial logistic) regression{what} that gives probabilities of {len(described.classes):,} "
@@ -206,7 +216,7 @@ def _facts(described: Description, data: str | Mapping[str, Any] | None) -> dict
         "rows fitted on": certificate.get("rows"),
         "rows held out": record.get("held_out_rows") or None,
         "test data": record.get("test_data"),
-        "column of weights": record.get("settings", {}).get("sample_weight"),
+        "column of weights": (record.get("settings") or {}).get("sample_weight"),
     }
     facts = {name: value for name, value in known.items() if value is not None}
     return facts | ({str(key): value for key, value in data.items()} if isinstance(data, Mapping) else {})
@@ -220,7 +230,7 @@ def _data(described: Description, data: str | Mapping[str, Any] | None, facts: M
         parts.append(_open_lines(["where the rows come from, how they were chosen, and when"]))
     if described.columns is not None:
         shown = described.columns[:MOST_COLUMNS]
-        rows = [[_text(column.name), column.kind, _encoding(column)] for column in shown]
+        rows = [[_text(column.name), column.kind, _text(column_words(column))] for column in shown]
         parts.append(_table(["column", "kind", "becomes"], rows) + _more(len(described.columns), len(shown), "columns"))
     elif described.named:
         shown_names = described.features[:MOST_COLUMNS]
@@ -230,12 +240,13 @@ def _data(described: Description, data: str | Mapping[str, Any] | None, facts: M
     return "\n\n".join(parts)
 
 
-def _encoding(column: Any) -> str:
+def column_words(column: Column) -> str:
+    """How a column becomes features, in words."""
     if column.kind == "number":
         extra = ", and a 0/1 feature where missing" if column.missing else ""
         sign = "+" if column.mean < 0 else "−"
         return f"(value {sign} {abs(column.mean):.6g}) / {column.scale:.6g}{extra}"
-    names = [_text(category) for category in column.categories[:MOST_CATEGORIES]]
+    names = list(column.categories[:MOST_CATEGORIES])
     more = len(column.categories) - len(names)
     extra = f" and {more:,} more" if more else ""
     return f"0/1 features: {', '.join(names)}{extra}{', missing' if column.missing else ''}"
@@ -272,10 +283,10 @@ def _figures(described: Description, evaluation: Any) -> tuple[dict[str, Any], s
         held_out = described.record.get("held_out")
         if not held_out:
             return {}, ""
-        rows, fitted = described.record["held_out_rows"], described.record["train_rows"]
+        rows, fitted = (_value(described.record.get(name)) for name in ("held_out_rows", "train_rows"))
         # The order of a record is lost in a file.
         ordered = {key: held_out[key] for key in sorted(held_out, key=lambda key: (key not in FIRST, key))}
-        return ordered, f"On {rows:,} rows that the model of these figures, fitted on {fitted:,}, had not seen."
+        return ordered, f"On {rows} rows that the model of these figures, fitted on {fitted}, had not seen."
     if hasattr(evaluation, "summary"):
         evaluation = evaluation.summary()
     if not isinstance(evaluation, Mapping):
@@ -310,13 +321,15 @@ def _coefficients(described: Description) -> str:
 
 
 def _calibration(described: Description) -> str:
-    if described.temperature == 1.0:
+    if described.temperature == 1.0 and not described.calibration:
         return "The probabilities are those of the fit: the temperature is 1."
     effect = "less" if described.temperature > 1 else "more"
-    return (
+    said = (
         f"The logits are divided by the temperature {described.temperature:.6g}, found on rows that the fits had not "
         f"seen; the probabilities are {effect} extreme than those of the fit."
     )
+    rows = [[words, _value(described.calibration[key])] for key, words in FOUND.items() if key in described.calibration]
+    return f"{said}\n\n{_table(['', ''], rows)}" if rows else said
 
 
 def _limits(described: Description) -> str:

@@ -24,6 +24,11 @@ MOST_TEXT_BYTES = 2**28
 Array = npt.NDArray[Any]
 
 
+def printable(text: str) -> str:
+    """Text without what could steer a terminal: other characters than printable ones are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def dump_json(tree: Any) -> str:
     """Return what `to_json` gave as text that is the same for equal values."""
     return json.dumps(tree, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -8,16 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from softmax._errors import ModelFileError
 
 from ._save import content_of
 
 Floats = npt.NDArray[np.float64]
 
 CERTIFICATE = ("status", "objective", "gap", "grad_norm", "penalty", "n_iter", "n_passes")
+# Parts of a record that hold values by name.
+RECORDS = ("settings", "certificate", "held_out", "versions")
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,9 @@ class Description:
     """A fitted model.
 
     `classes (K,)` in the order of `coef (K, d)` and `intercept (K,)`. `features` are d names, made up if not `named`.
-    `columns`, `missing` (the policy) and `target` are those of a model of tables, else None. `sizes` are rows per class
-    of the fit, where they are known. `record` is what a model of tables knows of its making.
+    `changed` are the names of the parameters that are not at their defaults. `columns`, `missing` (the policy) and
+    `target` are those of a model of tables, else None. `sizes` are rows per class of the fit, where they are known.
+    `record` is what a model of tables knows of its making, `calibration` what `calibrate` found, if it was called.
     """
 
     kind: str
@@ -59,12 +65,14 @@ class Description:
     temperature: float
     certificate: dict[str, Any]
     params: dict[str, Any]
+    changed: list[str]
     versions: dict[str, str]
     target: str | None = None
     columns: list[Column] | None = None
     missing: str | None = None
     sizes: list[int] | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -90,7 +98,8 @@ def _of_classifier(model: Any, kind: str, versions: dict[str, str]) -> Descripti
     d = model.coef_.shape[1]
     named = hasattr(model, "feature_names_in_")
     certificate = {name: _plain(getattr(model, f"{name}_", None)) for name in CERTIFICATE}
-    params = model.get_params(deep=False)
+    tol, calibration = model.tol, getattr(model, "calibration_", None)
+    params, defaults = model.get_params(deep=False), type(model)().get_params(deep=False)
     return Description(
         kind=kind,
         classes=model.classes_,
@@ -99,9 +108,11 @@ def _of_classifier(model: Any, kind: str, versions: dict[str, str]) -> Descripti
         coef=model.coef_,
         intercept=model.intercept_,
         temperature=float(getattr(model, "temperature_", 1.0)),
-        certificate=certificate | {"tol": _plain(params.get("tol"))},
+        certificate=certificate | {"tol": _plain(tol) if isinstance(tol, Real) else None},
         params=params,
+        changed=[name for name, value in params.items() if repr(value) != repr(defaults[name])],
         versions=versions,
+        calibration=calibration if isinstance(calibration, Mapping) else {},
     )
 
 
@@ -123,13 +134,23 @@ def _of_table(model: Any, kind: str, versions: dict[str, str]) -> Description:
         temperature=inner.temperature,
         certificate=inner.certificate,
         params=inner.params,
+        changed=inner.changed,
         versions=versions,
         target=model.target,
         columns=columns,
         missing=model.encoder.missing,
         sizes=[int(size) for size in model.class_counts],
-        record=model.record,
+        record=_checked_record(model.record),
+        calibration=inner.calibration,
     )
+
+
+def _checked_record(record: Any) -> Mapping[str, Any]:
+    """The record, of which a file can hold anything, if its parts are what the readers of it expect."""
+    parts = [record, *(record.get(name) or {} for name in RECORDS)] if isinstance(record, Mapping) else [record]
+    if not all(isinstance(part, Mapping) for part in parts):
+        raise ModelFileError("the saved table model is damaged: its record is not one that a fit leaves.")
+    return parts[0]
 
 
 DESCRIBERS: dict[str, Callable[[Any, str, dict[str, str]], Description]] = {

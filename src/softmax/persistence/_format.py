@@ -13,6 +13,7 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import safetensors.numpy
 
 from softmax._errors import ModelFileError
 
-from ._codec import decode_arrays, dump_json, encode_arrays, from_json, parse_json, references, to_json
+from ._codec import decode_arrays, dump_json, encode_arrays, from_json, parse_json, printable, references, to_json
 
 FORMAT = "softmax-model"
 VERSION = 2
@@ -132,7 +133,7 @@ def from_bytes(data: bytes, name: str) -> Content:
         tensors = safetensors.numpy.load(data)
         checksum = _checksum(version, metadata["header"], tensors)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelFileError(f"{name} is damaged ({error}). {AGAIN}") from None
+        raise ModelFileError(f"{name} is damaged ({printable(str(error))}). {AGAIN}") from None
     if checksum != metadata["sha256"]:
         raise ModelFileError(f"{name} is damaged: its checksum does not fit its content. {AGAIN}")
     try:
@@ -157,8 +158,8 @@ def _content(header: Any, tensors: Mapping[str, Array], version: int, checksum: 
         kind=header["kind"],
         state=state,
         arrays={key: array for key, array in arrays.items() if key not in inner},
-        versions={str(key): str(value) for key, value in header["versions"].items()},
-        created=None if header.get("created") is None else str(header["created"]),
+        versions={printable(str(key)): printable(str(value)) for key, value in header["versions"].items()},
+        created=None if header.get("created") is None else datetime.fromisoformat(header["created"]).isoformat(),
         version=version,
         sha256=checksum,
     )
@@ -185,7 +186,7 @@ def _metadata(data: bytes, name: str) -> dict[str, str]:
         header = parse_json(data[LENGTH_BYTES : LENGTH_BYTES + length])
         metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
     except (ValueError, RecursionError) as error:
-        twice = f": {error}" if "stands twice" in str(error) else ""
+        twice = f": {printable(str(error))}" if "stands twice" in str(error) else ""
         raise ModelFileError(f"{name} is damaged: its header is not JSON{twice}. {AGAIN}") from None
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise ModelFileError(

@@ -45,6 +45,7 @@ def plain(described: Description) -> dict[str, Any]:
         "missing": described.missing,
         "columns": None if described.columns is None else [column_entry(column) for column in described.columns],
         "class_sizes": described.sizes,
+        "calibration": dict(described.calibration) or None,
         "certificate": described.certificate,
         "parameters": described.params,
         "versions": described.versions,

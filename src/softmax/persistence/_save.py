@@ -20,6 +20,7 @@ import sklearn
 from softmax import __version__
 from softmax._errors import ModelFileError
 
+from ._codec import printable
 from ._files import replace_file
 from ._format import Content, read_file, to_bytes
 
@@ -152,7 +153,7 @@ def load_with_content(path: str | os.PathLike[str]) -> tuple[Any, Content]:
     try:
         return rebuild(content.kind, content.state, content.arrays), content
     except ModelFileError as error:
-        raise ModelFileError(f"{name}: {error}") from None
+        raise ModelFileError(f"{name}: {printable(str(error))}") from None
 
 
 def rebuild(kind: str, state: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Any:
