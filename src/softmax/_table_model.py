@@ -224,13 +224,13 @@ class TableModel:
         ModelFileError
             If the state is not one that `__softmax_state__` could have returned.
         """
-        from .regression import SoftmaxRegression
+        from .regression._state import restored
 
         try:
             encoder = tables.TableEncoder.from_state(header["encoder"], _under("encoder.", arrays))
             labels = tables.Labels.from_state(header["labels"])
-            inner = header["classifier"]["header"]
-            classifier = SoftmaxRegression.from_state(inner, _under("classifier.", arrays))
+            inner = header["classifier"]
+            classifier = restored(inner["kind"], inner["header"], _under("classifier.", arrays))
             model = cls(encoder, labels, classifier, str(header["target"]), arrays["class_counts"], header["record"])
         except (KeyError, TypeError) as error:
             raise ModelFileError(f"the saved table model is damaged ({error!r}).") from None

@@ -14,15 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from softmax._errors import ModelFileError
-
 from ._save import content_of
 
 Floats = npt.NDArray[np.float64]
 
 CERTIFICATE = ("status", "objective", "gap", "grad_norm", "penalty", "n_iter", "n_passes")
-# Parts of a record that hold values by name.
-RECORDS = ("settings", "certificate", "held_out", "versions")
 
 
 @dataclass(frozen=True)
@@ -140,17 +136,9 @@ def _of_table(model: Any, kind: str, versions: dict[str, str]) -> Description:
         columns=columns,
         missing=model.encoder.missing,
         sizes=[int(size) for size in model.class_counts],
-        record=_checked_record(model.record),
+        record=model.record,
         calibration=inner.calibration,
     )
-
-
-def _checked_record(record: Any) -> Mapping[str, Any]:
-    """The record, of which a file can hold anything, if its parts are what the readers of it expect."""
-    parts = [record, *(record.get(name) or {} for name in RECORDS)] if isinstance(record, Mapping) else [record]
-    if not all(isinstance(part, Mapping) for part in parts):
-        raise ModelFileError("the saved table model is damaged: its record is not one that a fit leaves.")
-    return parts[0]
 
 
 DESCRIBERS: dict[str, Callable[[Any, str, dict[str, str]], Description]] = {

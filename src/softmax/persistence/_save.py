@@ -23,6 +23,7 @@ from softmax._errors import ModelFileError
 from ._codec import printable
 from ._files import replace_file
 from ._format import Content, read_file, to_bytes
+from ._table_state import check_table_model
 
 # kind -> (module, class)
 KINDS = {
@@ -159,7 +160,15 @@ def load_with_content(path: str | os.PathLike[str]) -> tuple[Any, Content]:
 def rebuild(kind: str, state: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Any:
     """The model of a known kind from its state; ModelFileError if no fit can have left such a state."""
     module, name = KINDS[kind]
-    return getattr(importlib.import_module(module), name).from_state(state, arrays)
+    try:
+        model = getattr(importlib.import_module(module), name).from_state(state, arrays)
+        if kind == "TableModel":
+            check_table_model(model, state, arrays)
+    except ModelFileError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise ModelFileError(f"the saved {kind} is damaged ({error!r}).") from None
+    return model
 
 
 def _described(model: Any) -> str:

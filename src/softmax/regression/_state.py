@@ -4,6 +4,7 @@ Everything public that a fit leaves (names that end in "_") goes to the file. Wh
 attributes in `CHECKS` for what they should be, every other for being no name that the class itself defines.
 """
 
+import importlib
 import re
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
@@ -81,6 +82,20 @@ def state_of(model: Any) -> tuple[str, dict[str, Any], dict[str, npt.NDArray[Any
     arrays = {short: fitted.pop(name) for name, short in NAMED.items() if name in fitted}
     header = {"params": params, "fitted": fitted}
     return kind, header | ({"left_out": left_out} if left_out else {}), arrays
+
+
+def restored(kind: Any, header: Mapping[str, Any], arrays: Arrays) -> Any:
+    """The fitted estimator of a kind that `state_of` gave.
+
+    Raises
+    ------
+    ModelFileError
+        If there is no such kind, or the state is not one that `state_of` could have returned.
+    """
+    found = getattr(importlib.import_module("softmax.regression"), kind, None) if kind in KINDS else None
+    if found is None:
+        raise ModelFileError(f"the saved classifier is of the unknown kind {kind!r}.")
+    return found.from_state(header, arrays)
 
 
 def restore(model: Any, header: Mapping[str, Any], arrays: Arrays) -> None:
