@@ -26,6 +26,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "adelie": ("adelie==1.1.52", "numpy<2"),  # its wheel was built against the older NumPy
 }
 R_PACKAGES = ("glmnet", "nnet")
+_PACKAGE_OF = {"multinom": "nnet"}  # the other methods of R are glmnet's
 OURS = "softmax"
 
 
@@ -70,7 +71,7 @@ def missing(rival: str, method: str = "") -> str | None:
     if rival == OURS:
         return None
     if rival == "r":
-        return r_reason(method.split(" ", 1)[0])
+        return r_reason(_PACKAGE_OF.get(method, "glmnet"))
     if not installed(rival):
         return f"not installed: run `python -m benchmarks.regression.environments {rival}`"
     return None

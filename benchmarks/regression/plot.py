@@ -38,12 +38,17 @@ def write(results: dict[str, Any], path: Path) -> None:
             colour = BELOW if ratio < 1 else BOUND if bound else REACHED
             # From 1, the line of equal time, to either side.
             axes.barh(place, ratio - 1, left=1, color=colour, height=0.7)
-            axes.text(max(ratio, 1) * 1.05, place, f"> {ratio:.0f}" if bound else f"{ratio:.2g}", va="center")
+            # The figure keeps clear of the mark of the goal.
+            edge = goal if goal is not None and ratio <= goal < 1.6 * ratio else max(ratio, 1)
+            axes.text(edge * 1.05, place, f"> {ratio:.0f}" if bound else f"{ratio:.2g}", va="center")
             axes.text(0.02, place, name, va="center", ha="right", transform=axes.get_yaxis_transform())
             if goal is not None:
                 axes.plot([goal, goal], [place - 0.42, place + 0.42], color="black", linewidth=1.2)
         axes.set_xscale("log")
+        axes.set_xticks([0.5, 1, 2, 5, 10, 20, 50, 100], labels=["½", "1", "2", "5", "10", "20", "50", "100"])
+        axes.minorticks_off()
         axes.set_yticks([])
+        axes.set_ylim(-0.7, max(len(chosen), 1) - 0.3)
         axes.axvline(1, color="black", linewidth=0.8)
         axes.set_xlim(
             min([0.5, *(ratio * 0.8 for _, ratio, _, _ in chosen)]), max([20, *(r * 2 for _, r, _, _ in chosen)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe, versions
-from benchmarks.regression import RESULTS, datasets, environments, report
+from benchmarks.regression import RESULTS, SETTINGS, datasets, environments, report
 from benchmarks.regression.measure import Measurement
 from benchmarks.regression.methods import Method
 from benchmarks.regression.optimum import TIGHTER, Optimum
@@ -148,8 +149,11 @@ def _rival(place: Place, bench: Bench, method: Method, found: Found, ours: Measu
         limit = OUR_LIMIT
     if bench.find and (bench.refresh or found.get("status") not in ("reached", "missed")):
         found = search(case, place.task, method, place.optimum, limit=limit, threads=bench.threads)
-        bench.settings[case.id][method.id] = found | {"ours": None if not ours.seconds else round(ours.best, 5)}
+        found["settings"] = _compact(found["settings"])
+        bench.settings[case.id][method.id] = found | ({"ours": round(ours.best, 5)} if ours.seconds else {})
         log(f"  found {method.id}: {found}")
+        if found["status"] == "stopped":
+            return Measurement("stopped", limit=limit)
     if not found:
         return Measurement("skipped", reason="its settings are not known yet (--find)")
     if found["status"] in ("missed", "error"):
@@ -205,6 +209,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--refresh", action="store_true", help="with --find: search all settings again")
     parser.add_argument("--full", action="store_true", help="no limits of time")
     parser.add_argument("--limit", type=float, default=math.inf, help="stop every fit at so many seconds")
+    parser.add_argument("--settings", type=Path, default=SETTINGS, help="file of the settings")
     parser.add_argument("--threads", type=int, default=THREADS)
     parser.add_argument("--output", type=Path, help="result file of a run that is not of all cases")
     return parser.parse_args(arguments)
@@ -213,6 +218,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the cases, write the results; return the exit status."""
     options = parse(arguments)
+    # A worker is in a session of its own: an end from outside has to pass through what ends the worker.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     cases = select(options.case.split(",") if options.case else None, full=options.full or options.find)
     rivals = None if options.rivals is None else [name for name in options.rivals.split(",") if name != "none"]
     whole = options.case is None and rivals is None and not math.isfinite(options.limit)
@@ -223,7 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.refresh,
         rivals,
         options.limit,
-        read_settings(),
+        read_settings(options.settings),
     )
     began, machine = time.perf_counter(), describe()
     if (machine["load_average"] or 0) > machine["cores"] / 2:
@@ -235,7 +242,7 @@ def main(arguments: list[str] | None = None) -> int:
         ends = math.inf if bench.find else min(planned, began + RUN_SECONDS)
         records.append(run_case(case, bench, ends))
         if bench.find:
-            write_settings({case.id: bench.settings.get(case.id, {})})
+            write_settings({case.id: bench.settings.get(case.id, {})}, options.settings)
     results = {
         "date": date.today().isoformat(),
         "machine": machine,
