@@ -45,6 +45,7 @@ TABLE = {
     "_kernels._torch_namespace": row("_kernels._namespace", "torch"),
     "_kernels.portable": row(f"{BASE} _kernels._namespace _kernels._rows _kernels.portable_losses", "numpy"),
     "_kernels.portable_losses": row(f"{BASE} _kernels._namespace _kernels._rows", "numpy"),
+    "_kernels.portable_fit": row(BASE, "numpy"),
     "_kernels.cpu": row(f"{BASE} _kernels.portable", "numpy numba llvmlite"),
     "_arrays": row(BASE, "numpy"),
     "_checks": row(f"{BASE} _arrays", "numpy"),

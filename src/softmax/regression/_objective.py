@@ -1,23 +1,33 @@
-"""The multinomial logistic objective over rows: value, gradient, Hessian product, Hessian.
+"""The smooth part of the objective over rows: value, gradient, Hessian products, Hessians.
 
-    f(W, b) = Σ_i π_i [lse(z_i) − z_i,y_i] + (λ/2) ‖W‖²,      z_i = W x_i + b,      π_i = weight_i / Σ weight
+    f(W, b) = Σ_i π_i [lse(z_i) − ⟨y_i, z_i⟩] + ½ Σ_j λ_j ‖W_:j‖²,    z_i = W x_i + b + o_i,  π_i = weight_i / Σ weight
 
-W is (K, d), b (K,). Blocks of logits are held with the classes first, (K, m), so that every reduction over classes runs
-over whole rows of memory. Points are matrices (K, p): W, and behind it, where the model has an intercept, the column a
+W is (K, d), b (K,). Points are matrices (K, p): W, and behind it, where the model has an intercept, the column a
 = b + W·mean, the intercept for centred features: in these coordinates the intercept and the coefficients are nearly
 uncorrelated, whatever the units of X.
 
-Read: X once per call. Written: one work array of n·K probabilities, which Hessian products read again. Never stored:
-logits, residuals.
+Read: X once per call. Written: the probabilities of the last evaluated point, n·K float32, where they fit the memory
+that is allowed for them; Hessian products read them again, or compute them anew. Never stored: logits, residuals.
+Float32 is enough for them: products divide by their sum, which leaves every curvature a relative error of 1e-7.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import solve_triangular
 from scipy.linalg.blas import dsyrk
 
-from ._rows import Block, DenseRows, Floats, sum_in_order
+from ._problem import Problem
+from ._rows import DenseRows, Floats, SparseRows, mirrored, sum_in_order
+
+# The probabilities may take a quarter of the free memory, and no more than this.
+MEMORY_LIMIT = 1 << 31
+# Rows that a Hessian is assembled from at a time: their (m, K·p) matrix should stay in cache.
+ASSEMBLY_ELEMENTS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -39,58 +49,92 @@ class Evaluation:
     gradient: Floats
 
 
-class MultinomialObjective:
-    """The objective for `labels` (n,) in [0, K) over `rows`; `penalty` is λ. Hessian calls refer to the point evaluated
-    last.
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What the kernels compare the logits with; an array of length 0 stands for none.
+
+    `labels` (n,) float32 or `soft` (n, K) float64; `weights` (n,); `offset` (n, K).
     """
 
-    def __init__(
-        self, rows: DenseRows, labels: npt.NDArray[np.intp], n_classes: int, penalty: float, intercept: bool
-    ) -> None:
+    labels: npt.NDArray[np.float32]
+    soft: Floats
+    weights: Floats
+    offset: Floats
+    n_classes: int
+
+
+class MultinomialObjective:
+    """The objective of `problem` over `rows`, without its lasso penalty and limits.
+
+    Hessian calls refer to the point evaluated last. `memory` is how many bytes the probabilities may take. With
+    `single` set, Hessian products are computed in float32 and added up in float64; with `single_evaluate`, evaluations
+    are.
+    """
+
+    def __init__(self, rows: DenseRows | SparseRows, problem: Problem, *, memory: int | None = None) -> None:
         self.rows = rows
-        self.labels = labels
-        self.n_classes = n_classes
-        self.penalty = penalty
-        self.has_intercept = intercept
-        self.shape = (n_classes, rows.d + int(intercept))
-        self._probabilities = np.empty(rows.n * n_classes)
-        # Position of the true class of each row inside its own block of logits (K, m).
-        self._truth = np.empty(rows.n, dtype=np.intp)
-        for block in rows.blocks():
-            size = block.stop - block.start
-            self._truth[block.rows] = labels[block.rows] * size + np.arange(size)
-        counts = np.bincount(labels, weights=rows.weights, minlength=n_classes)
-        self.frequency: Floats = counts / rows.total_weight
-        shape = (2, n_classes, rows.block_rows)
-        self._scratch = [np.empty(shape) for _ in rows.chunks]
+        self.labels = problem.labels
+        self.n_classes = problem.n_classes
+        self.ridge = np.ascontiguousarray(problem.ridge, np.float64)
+        self.has_intercept = problem.intercept
+        self.shape = (problem.n_classes, rows.d + int(problem.intercept))
+        self.single = False
+        self.single_evaluate = False
+        self.target = _target(problem, rows)
+        self.frequency: Floats = self._frequency(problem)
+        size = rows.n * problem.n_classes
+        keeps = 4 * size <= (_free_memory() if memory is None else memory)
+        self._kept = np.empty(size if keeps else 0, np.float32)
+        self._nothing = np.empty(0, np.float32)
+        self._at: tuple[Floats, Floats] = (np.zeros((problem.n_classes, rows.d)), np.zeros(problem.n_classes))
+        self._ridge_row = np.append(self.ridge, 0.0) if self.has_intercept else self.ridge
+        self._far = {single: bool(self._origin(single).any()) for single in (False, True)}
 
-    def block_probabilities(self, block: Block) -> Floats:
-        """The (K, m) view of the work array that belongs to a block."""
-        size = block.stop - block.start
-        flat = self._probabilities[self.n_classes * block.start : self.n_classes * block.stop]
-        return flat.reshape(self.n_classes, size)
+    @property
+    def penalty(self) -> float:
+        """The ridge penalty of the first feature, for callers that know it to be the same for all."""
+        return float(self.ridge[0])
 
-    def _temporaries(self, block: Block) -> tuple[Floats, Floats]:
-        """Two contiguous (K, m) arrays that belong to the chunk of `block`."""
-        size = self.n_classes * (block.stop - block.start)
-        first, second = (flat.reshape(-1)[:size].reshape(self.n_classes, -1) for flat in self._scratch[block.chunk])
-        return first, second
+    @property
+    def keeps_probabilities(self) -> bool:
+        """Whether the probabilities of the last point are at hand."""
+        return self._kept.size > 0
+
+    def _frequency(self, problem: Problem) -> Floats:
+        weights = self.rows.weights
+        if problem.probabilities is None:
+            assert problem.labels is not None
+            counts: Any = np.bincount(problem.labels, weights=weights, minlength=self.n_classes)
+        else:
+            counts = problem.probabilities.sum(axis=0) if weights is None else weights @ problem.probabilities
+        frequency: Floats = counts / self.rows.total_weight
+        return frequency
+
+    # Coordinates.
 
     def split(self, point: Floats) -> tuple[Floats, Floats]:
-        """Coefficients (K, d) and intercept (K,) for the blocks of `rows`, from a point or a direction."""
+        """Coefficients (K, d) and intercept (K,) for X − origin, from a point or a direction."""
+        return self._split(point, self.rows.origin, self._far[False])
+
+    def _split(self, point: Floats, origin: Floats, far: bool) -> tuple[Floats, Floats]:
         if not self.has_intercept:
-            return point, np.zeros(self.n_classes)
+            return point, np.zeros(len(point))
         coef = np.ascontiguousarray(point[:, :-1])
-        return coef, point[:, -1] - coef @ (self.rows.mean - self.rows.origin)
+        return coef, point[:, -1] - coef @ (self.rows.mean - origin if far else self.rows.mean)
 
     def joined(self, coef_part: Floats, intercept_part: Floats) -> Floats:
         """A (K, p) matrix from its two parts."""
-        return np.column_stack([coef_part, intercept_part]) if self.has_intercept else coef_part
+        if not self.has_intercept:
+            return coef_part
+        point = np.empty((len(coef_part), coef_part.shape[1] + 1))
+        point[:, :-1] = coef_part
+        point[:, -1] = intercept_part
+        return point
 
     def returned(self, point: Floats) -> tuple[Floats, Floats]:
         """`coef` and `intercept` in the coordinates of X, rounded as they are returned."""
         if not self.has_intercept:
-            return point.copy(), np.zeros(self.n_classes)
+            return point.copy(), np.zeros(len(point))
         coef = np.ascontiguousarray(point[:, :-1])
         return coef, point[:, -1] - coef @ self.rows.mean
 
@@ -98,156 +142,303 @@ class MultinomialObjective:
         """The point of given coefficients."""
         return self.joined(coef, intercept + coef @ self.rows.mean)
 
-    def evaluate(self, point: Floats) -> Evaluation:
-        """Value and gradient at the coefficients that `point` rounds to; fills the work array with probabilities."""
-        rows = self.rows
-        coef, intercept = self.returned(point)
-        # With shifted blocks the rounding of `intercept` must not be lost again: b + W·origin in extended precision.
-        constant = (
-            (intercept + coef.astype(np.longdouble) @ rows.origin).astype(np.float64)
-            if rows.origin.any()
-            else intercept
-        )
+    def _origin(self, single: bool) -> Floats:
+        return self.rows.single_origin if single else self.rows.origin
 
-        def chunk_pass(chunk: list[Block]) -> tuple[float, Floats, Floats]:
-            loss, gradient, excess = 0.0, np.zeros(coef.shape), np.zeros(self.n_classes)
-            for block in chunk:
-                x = rows.block(block)
-                z = np.matmul(coef, x.T, out=self.block_probabilities(block))
-                z += constant[:, None]
-                truth = self._truth[block.rows]
-                losses, truth_probability = softmax_and_residual(z, truth)
-                residual = z
-                if rows.weights is None:
-                    loss += float(losses.sum())
-                else:
-                    loss += float(rows.weights[block.rows] @ losses)
-                    residual = np.multiply(z, rows.weights[block.rows], out=self._temporaries(block)[0])
-                gradient += residual @ x
-                excess += residual.sum(axis=1)
-                z.reshape(-1)[truth] = truth_probability
-            return loss, gradient, excess
+    def _constant(self, coef: Floats, intercept: Floats, single: bool) -> tuple[Floats, Floats]:
+        """b + W·origin and the origin to subtract, of length 0 for none."""
+        if not self._far[single]:
+            return intercept, self.ridge[:0]
+        # With shifted blocks the rounding of `intercept` must not be lost again: extended precision.
+        origin = self._origin(single)
+        return (intercept + coef.astype(np.longdouble) @ origin).astype(np.float64), origin
+
+    # One pass.
+
+    def _pass(self, single: bool, count: int, task: Any) -> tuple[Any, Floats, Floats]:
+        """(sums of losses, of gradients, of excesses) over spans; task(span, losses, gradient, excess) adds to them."""
+        rows, matrix = self.rows, self.rows.matrix
+        size = count * self.n_classes
+
+        def span_pass(span: tuple[int, int]) -> tuple[Floats, Any, Floats]:
+            sums = np.zeros(count), matrix.accumulator(size, single), np.zeros(size)
+            task(span, *sums)
+            return sums
 
         rows.count_pass()
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # a trial step may overflow: its value is nan and it is refused
-            losses, gradients, excesses = zip(*rows.workers.map(chunk_pass, rows.chunks), strict=True)
-        loss = float(sum(losses)) / rows.total_weight
-        excess = sum_in_order(list(excesses)) / rows.total_weight
-        gradient_sum = sum_in_order(list(gradients)) / rows.total_weight
-        gradient_sum -= np.outer(excess, rows.mean - rows.origin)
-        value = loss + 0.5 * self.penalty * float(np.vdot(coef, coef))
-        gradient = self.joined(gradient_sum + self.penalty * coef, excess)
+        parts = rows.run(span_pass, size * rows.d)
+        losses = sum_in_order([part[0] for part in parts])
+        excess = sum_in_order([part[2] for part in parts])
+        excess /= rows.total_weight
+        gradient = matrix.collected([part[1] for part in parts])
+        gradient /= rows.total_weight
+        far = self._far[single]
+        if self.has_intercept:
+            gradient -= np.outer(excess, rows.mean - self._origin(single) if far else rows.mean)
+        return losses / rows.total_weight, gradient, excess
+
+    def evaluate(self, point: Floats) -> Evaluation:
+        """Value and gradient at the coefficients that `point` rounds to; the point of Hessian calls from now on."""
+        single = self.single_evaluate and self.rows.allows_single
+        coef, intercept = self.returned(point)
+        self._at = (coef, intercept)
+        losses, gradient_sum, excess = self._evaluate(coef, intercept, single, self._kept)
+        return self._evaluation(point, coef, intercept, float(losses[0]), gradient_sum, excess)
+
+    def _evaluate(
+        self, coef: Floats, intercept: Floats, single: bool, kept: npt.NDArray[np.float32]
+    ) -> tuple[Floats, Floats, Floats]:
+        matrix = self.rows.matrix
+        constant, origin = self._constant(coef, intercept, single)
+        prepared = matrix.prepared(coef, single)
+
+        def task(span: tuple[int, int], losses: Floats, gradient: Any, excess: Floats) -> None:
+            matrix.evaluate(*span, prepared, constant, origin, self.target, kept, losses, gradient, excess)
+
+        with np.errstate(over="ignore", invalid="ignore"):  # a trial step may overflow: its value is nan, and refused
+            return self._pass(single, len(coef) // self.n_classes, task)
+
+    def _evaluation(
+        self, point: Floats, coef: Floats, intercept: Floats, loss: float, gradient_sum: Floats, excess: Floats
+    ) -> Evaluation:
+        pulled = coef * self.ridge
+        value = loss + 0.5 * float(np.vdot(pulled, coef))
+        pulled += gradient_sum
+        gradient = self.joined(pulled, excess)
         return Evaluation(point, coef, intercept, loss, value, gradient_sum, excess, gradient)
 
+    def evaluate_many(self, points: Sequence[Floats] | Floats) -> list[Evaluation]:
+        """`evaluate` of several points in one pass; the point of Hessian calls stays as it is."""
+        single = self.single_evaluate and self.rows.allows_single
+        parts = [self.returned(point) for point in points]
+        coef = np.concatenate([part[0] for part in parts])
+        intercept = np.concatenate([part[1] for part in parts])
+        losses, sums, excess = self._evaluate(coef, intercept, single, self._nothing)
+        k = self.n_classes
+        own = [slice(i * k, (i + 1) * k) for i in range(len(parts))]
+        return [
+            self._evaluation(point, *part, float(loss), sums[i], excess[i])
+            for point, part, loss, i in zip(points, parts, losses, own, strict=True)
+        ]
+
     def hessian_product(self, direction: Floats) -> Floats:
-        """H·v for v (K, p), with the probabilities of the last evaluation; one pass over X without exponentials."""
-        rows = self.rows
-        coef, constant = self.split(direction)
+        """H·v for v (K, p), in one pass over X."""
+        return self._products(direction)
 
-        def chunk_pass(chunk: list[Block]) -> tuple[Floats, Floats]:
-            product, excess = np.zeros(coef.shape), np.zeros(self.n_classes)
-            for block in chunk:
-                x = rows.block(block)
-                p = self.block_probabilities(block)
-                u, weighted = self._temporaries(block)
-                np.matmul(coef, x.T, out=u)
-                u += constant[:, None]
-                u -= np.multiply(p, u, out=weighted).sum(axis=0)
-                u *= p
-                if rows.weights is not None:
-                    u *= rows.weights[block.rows]
-                product += u @ x
-                excess += u.sum(axis=1)
-            return product, excess
+    def hessian_products(self, directions: Sequence[Floats] | Floats) -> Floats:
+        """H·v for several directions, (R, K, p), in one pass over X."""
+        stacked = np.asarray(directions, np.float64)
+        return self._products(stacked.reshape(-1, self.shape[1])).reshape(stacked.shape)
 
-        rows.count_pass()
-        products, excesses = zip(*rows.workers.map(chunk_pass, rows.chunks), strict=True)
-        excess = sum_in_order(list(excesses)) / rows.total_weight
-        product = sum_in_order(list(products)) / rows.total_weight
-        product -= np.outer(excess, rows.mean - rows.origin)
-        product += self.penalty * (direction[:, :-1] if self.has_intercept else direction)
-        return self.joined(product, excess)
+    def _products(self, direction: Floats) -> Floats:
+        """H·v for directions below each other, (R·K, p)."""
+        single = self.single and self.rows.allows_single
+        matrix = self.rows.matrix
+        origin = self._origin(single)
+        far = self._far[single]
+        coef, constant = self._split(direction, origin, far)
+        move = matrix.prepared(coef, single)
+        shift = origin if far else self.ridge[:0]
+        at: tuple[Any, ...] = ()
+        if not self.keeps_probabilities:
+            at = (matrix.prepared(self._at[0], single), self._constant(*self._at, single)[0])
+
+        def task(span: tuple[int, int], _: Floats, gradient: Any, excess: Floats) -> None:
+            if at:
+                matrix.product_anew(*span, *at, move, constant, shift, self.target, gradient, excess)
+            else:
+                matrix.product(*span, move, constant, shift, self.target, self._kept, gradient, excess)
+
+        _, product, excess = self._pass(single, len(direction) // self.n_classes, task)
+        result = self.joined(product, excess)
+        result += self._ridge_row * direction
+        return result
 
     def along(self, point: Floats, direction: Floats, steps: Floats) -> tuple[Floats, Floats]:
-        """f(point + t·direction) and its derivative in t, for every t of `steps`, in one pass; leaves the work array as
-        it is.
+        """f(point + t·direction) and its derivative in t, for every t of `steps`, in one pass; the point of Hessian
+        calls stays as it is.
         """
-        rows = self.rows
+        rows, matrix = self.rows, self.rows.matrix
+        shift = rows.origin if self._far[False] else self.ridge[:0]
         coef, constant = self.split(point)
         move, move_constant = self.split(direction)
+        prepared = matrix.prepared(coef, False), constant, matrix.prepared(move, False), move_constant
 
-        def chunk_pass(chunk: list[Block]) -> Floats:
+        def span_pass(span: tuple[int, int]) -> Floats:
             sums = np.zeros((2, len(steps)))
-            for block in chunk:
-                x = rows.block(block)
-                z, u = self._temporaries(block)
-                np.matmul(coef, x.T, out=z)
-                np.matmul(move, x.T, out=u)
-                z += constant[:, None]
-                u += move_constant[:, None]
-                weights = 1.0 if rows.weights is None else rows.weights[block.rows]
-                truth = self._truth[block.rows]
-                for j, step in enumerate(steps):
-                    residual = z + step * u
-                    losses, _ = softmax_and_residual(residual, truth)
-                    residual *= u
-                    sums[0, j] += float((weights * losses).sum())
-                    sums[1, j] += float((weights * residual.sum(axis=0)).sum())
+            matrix.along(*span, *prepared, shift, self.target, steps, sums)
             return sums
 
         rows.count_pass()
         with np.errstate(over="ignore", invalid="ignore"):
-            values, slopes = sum_in_order(rows.workers.map(chunk_pass, rows.chunks)) / rows.total_weight
+            values, slopes = sum_in_order(rows.run(span_pass)) / rows.total_weight
         w, v = (point[:, :-1], direction[:, :-1]) if self.has_intercept else (point, direction)
-        squares = [float(np.vdot(w, w)), float(np.vdot(w, v)), float(np.vdot(v, v))]
-        values += 0.5 * self.penalty * (squares[0] + 2 * steps * squares[1] + steps**2 * squares[2])
-        slopes += self.penalty * (squares[1] + steps * squares[2])
+        squares = [float(np.vdot(w * self.ridge, w)), float(np.vdot(w * self.ridge, v))]
+        squares.append(float(np.vdot(v * self.ridge, v)))
+        values += 0.5 * squares[0] + steps * squares[1] + 0.5 * steps**2 * squares[2]
+        slopes += squares[1] + steps * squares[2]
         return values, slopes
+
+    # Probabilities of the last point, and Hessians from them.
+
+    def probabilities(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Probabilities (K, m) of rows start ... stop, of one block or several, computed anew in float64."""
+        coef, intercept = self._at
+        constant, shift = self._constant(coef, intercept, False)
+        p: Floats = self.rows.matrix.probabilities(
+            start, stop, self.rows.matrix.prepared(coef, False), constant, shift, self.target
+        )
+        return p
+
+    def _kept_probabilities(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """The same as they were kept, if they were: start and stop are those of a block."""
+        if not self.keeps_probabilities:
+            return self.probabilities(start, stop)
+        p: Floats = self.rows.matrix.kept_block(self._kept, self.n_classes, start, stop).astype(np.float64)
+        p /= p.sum(axis=0)
+        return p
+
+    def _weights_of(self, index: Any) -> Any:
+        """Σπ = 1 times the total weight: weights of rows, 1.0 where all are equal."""
+        return 1.0 if self.rows.weights is None else self.rows.weights[index]
 
     def class_covariance(self) -> Floats:
         """Σ π_i (diag p_i − p_i p_iᵀ), (K, K), at the last evaluation: the Hessian in the intercepts. Does not read
-        X.
+        X where the probabilities were kept.
+        """
+        rows, k = self.rows, self.n_classes
+
+        def span_pass(span: tuple[int, int]) -> Floats:
+            total = np.zeros((k + 1, k))
+            for start in range(*span, rows.block_rows):
+                stop = min(start + rows.block_rows, span[1])
+                p = self._kept_probabilities(start, stop)
+                weighted = p * self._weights_of(slice(start, stop))
+                total[:k] += weighted @ p.T
+                total[k] += weighted.sum(axis=1)
+            return total
+
+        if not self.keeps_probabilities:
+            rows.count_pass()
+        total = sum_in_order(rows.run(span_pass, k * k))
+        covariance: Floats = (np.diag(total[k]) - total[:k]) / rows.total_weight
+        return covariance
+
+    def row_curvature(self) -> Floats:
+        """h_i = π_i (1 − Σ_k p_ik²), (n,): how much a row adds to the Hessian."""
+        rows = self.rows
+        curvature = np.empty(rows.n)
+
+        def span_pass(span: tuple[int, int]) -> None:
+            for start in range(*span, rows.block_rows):
+                own = slice(start, min(start + rows.block_rows, span[1]))
+                p = self._kept_probabilities(own.start, own.stop)
+                # 1 − Σ p² = Σ p (1 − p), which does not cancel
+                curvature[own] = (p * (1.0 - p)).sum(axis=0) * self._weights_of(own)
+
+        rows.run(span_pass)
+        curvature /= rows.total_weight
+        return curvature
+
+    def row_scores(self) -> tuple[Floats, Floats]:
+        """(h, leverage), both (n,): h_i = π_i (1 − Σ_k p_ik²), and l_i = h_i x̃_iᵀ (Σ h x̃ x̃ᵀ + diag λ)⁻¹ x̃_i.
+
+        x̃ is the centred row, with a 1 behind it where the model has an intercept. Rows drawn with probability
+        proportional to l and divided by it give an unbiased Hessian of small variance. Two passes of n·d² each.
         """
         rows = self.rows
+        curvature = self.row_curvature()
+        metric = mirrored(self._weighted_moments(curvature[None], np.ones(1))[0])
+        ridge = np.append(self.ridge, 0.0) if self.has_intercept else self.ridge
+        metric[np.diag_indices_from(metric)] += ridge + 1e-12 * np.diag(metric).max()
+        factor = np.linalg.cholesky(metric)
+        leverage = np.empty(rows.n)
 
-        def chunk_pass(chunk: list[Block]) -> tuple[Floats, Floats]:
-            second, first = np.zeros((self.n_classes, self.n_classes)), np.zeros(self.n_classes)
-            for block in chunk:
-                p = self.block_probabilities(block)
-                weighted = p if rows.weights is None else p * rows.weights[block.rows]
-                second += weighted @ p.T
-                first += weighted.sum(axis=1)
-            return second, first
+        def span_pass(span: tuple[int, int]) -> None:
+            for start in range(*span, rows.block_rows):
+                own = slice(start, min(start + rows.block_rows, span[1]))
+                z = solve_triangular(factor, self._features(own).T, lower=True, check_finite=False)
+                leverage[own] = np.einsum("ij,ij->j", z, z) * curvature[own]
 
-        seconds, firsts = zip(*rows.workers.map(chunk_pass, rows.chunks), strict=True)
-        covariance = np.diag(sum_in_order(list(firsts))) - sum_in_order(list(seconds))
-        return covariance / rows.total_weight
+        rows.count_pass()
+        rows.run(span_pass)
+        return curvature, leverage
 
-    def reduced_hessian(self, reference: int) -> Floats:
+    def _features(self, index: Any) -> Floats:
+        """x̃ (m, p) of rows, centred, with a column of ones where the model has an intercept; always a new array."""
+        x = self.rows.gathered(index)
+        return self.joined(x, np.ones(len(x)))
+
+    def _weighted_moments(self, factors: Floats, scale: Floats) -> Floats:
+        """Lower triangles of Σ_i s_k f_ki x̃_i x̃_iᵀ, (K, p, p), for `factors` (K, n) and `scale` (K,)."""
+        rows, width = self.rows, self.shape[1]
+        size = len(factors)
+
+        def span_pass(span: tuple[int, int]) -> Floats:
+            totals = [np.zeros((width, width), order="F") for _ in range(size)]
+            for start in range(*span, rows.block_rows):
+                own = slice(start, min(start + rows.block_rows, span[1]))
+                x = self._features(own)
+                for k in range(size):
+                    weighted = x * np.sqrt(factors[k, own])[:, None]
+                    totals[k] = dsyrk(1.0, weighted.T, beta=1.0, c=totals[k], lower=1, overwrite_c=1)
+            return np.array(totals)
+
+        rows.count_pass()
+        total: Floats = sum_in_order(rows.run(span_pass, size * width**2)) * scale[:, None, None]
+        return total
+
+    def class_blocks(self) -> Floats:
+        """Σ_i π_i p_ik (1 − p_ik) x̃_i x̃_iᵀ for each class, (K, p, p): the diagonal blocks of the Hessian without the
+        penalty.
+        """
+        rows, width, k = self.rows, self.shape[1], self.n_classes
+
+        def span_pass(span: tuple[int, int]) -> Floats:
+            totals = [np.zeros((width, width), order="F") for _ in range(k)]
+            for start in range(*span, rows.block_rows):
+                own = slice(start, min(start + rows.block_rows, span[1]))
+                x = self._features(own)
+                p = self._kept_probabilities(own.start, own.stop)
+                roots = np.sqrt(p * (1.0 - p) * self._weights_of(own))
+                for c in range(k):
+                    weighted = x * roots[c][:, None]
+                    totals[c] = dsyrk(1.0, weighted.T, beta=1.0, c=totals[c], lower=1, overwrite_c=1)
+            return np.array(totals)
+
+        rows.count_pass()
+        total = sum_in_order(rows.run(span_pass, k * width**2))
+        return np.array([mirrored(block) for block in total]) / rows.total_weight
+
+    def reduced_hessian(
+        self, reference: int, rows: npt.NDArray[np.intp] | None = None, scale: Floats | None = None
+    ) -> Floats:
         """Lower triangle of the data part of H in the contrasts A_k = W_k − W_reference, ((K−1)·p, (K−1)·p), Fortran
-        order.
+        order; from the rows with positions `rows` alone, each multiplied by its `scale`, if they are given.
 
         The contrasts carry the whole model (softmax does not see what is added to every class), so that the symmetric
         matrix of K sets need not be formed: with B_i the rows √π_i p_ik x_i, H = blockdiag_k(Σ π_i p_ik x_i x_iᵀ) −
         BᵀB.
         """
-        rows = self.rows
         kept = np.delete(np.arange(self.n_classes), reference)
         width = self.shape[1]
         size = len(kept) * width
+        count = self.rows.n if rows is None else len(rows)
+        step = max(16, ASSEMBLY_ELEMENTS // size)
+        coef, intercept = self._at
+        centre = self.point_of(coef, intercept)[kept], self.point_of(coef, intercept)[reference]
+        contrasts = centre[0] - centre[1]
 
-        def chunk_pass(chunk: list[Block]) -> Floats:
+        def span_pass(span: tuple[int, int]) -> Floats:
             hessian = np.zeros((size, size), order="F")
             diagonal = np.zeros((width, size))
-            for block in chunk:
-                x = rows.centred(block)
-                if self.has_intercept:
-                    x = np.column_stack([x, np.ones(len(x))])
-                p = np.ascontiguousarray(self.block_probabilities(block)[kept].T)
-                if rows.weights is not None:
-                    x *= np.sqrt(rows.weights[block.rows])[:, None]
+            for start in range(*span, step):
+                part = slice(start, min(start + step, span[1]))
+                index: Any = part if rows is None else rows[part]
+                x = self._features(index)
+                p = self._contrast_probabilities(x, contrasts, index, reference, kept)
+                factor = self._weights_of(index) * (1.0 if scale is None else scale[part])
+                x *= np.sqrt(factor)[:, None] if np.ndim(factor) else np.sqrt(factor)
                 weighted = (p[:, :, None] * x[:, None, :]).reshape(len(x), size)
                 hessian = dsyrk(-1.0, weighted.T, beta=1.0, c=hessian, lower=1, overwrite_c=1)
                 diagonal += x.T @ weighted
@@ -256,28 +447,44 @@ class MultinomialObjective:
                 hessian[own, own] += diagonal[:, own]
             return hessian
 
-        rows.count_pass()
-        return sum_in_order(rows.workers.map(chunk_pass, rows.few_chunks(size**2))) / rows.total_weight
+        if rows is None:
+            self.rows.count_pass()
+        n_spans = max(1, min(self.rows.workers.n_threads, (1 << 27) // size**2, count // step))
+        edges = [count * i // n_spans for i in range(n_spans)] + [count]
+        spans = list(pairwise(edges))
+        return sum_in_order(self.rows.workers.map(span_pass, spans)) / self.rows.total_weight
+
+    def _contrast_probabilities(
+        self, x: Floats, contrasts: Floats, index: Any, reference: int, kept: npt.NDArray[np.intp]
+    ) -> Floats:
+        """Probabilities (m, K−1) of the classes `kept` for rows x̃, from the contrasts to the reference class."""
+        z = x @ contrasts.T
+        if self.target.offset.size:
+            offset = self.target.offset[index]
+            z += offset[:, kept] - offset[:, reference, None]
+        top = np.maximum(z.max(axis=1), 0.0)
+        np.exp(z - top[:, None], out=z)
+        z /= (z.sum(axis=1) + np.exp(-top))[:, None]
+        return z
 
 
-def softmax_and_residual(z: Floats, truth: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """Turn logits (K, m), in place, into residuals softmax(z) − onehot; return losses (m,) and probabilities of the
-    true class (m,).
+def _target(problem: Problem, rows: DenseRows | SparseRows) -> Target:
+    none = np.empty(0)
+    labels = np.empty(0) if problem.labels is None else problem.labels
+    return Target(
+        labels.astype(np.float32),
+        none if problem.probabilities is None else np.ascontiguousarray(problem.probabilities, np.float64),
+        none if rows.weights is None else np.ascontiguousarray(rows.weights, np.float64),
+        none if problem.offset is None else np.ascontiguousarray(problem.offset, np.float64),
+        problem.n_classes,
+    )
 
-    `truth` holds flat positions of the true classes. Loss and residual are relative to the other classes' share of the
-    sum, which is accurate when the probability of the true class rounds to 1: loss = log1p(Σ_{j≠y} e_j + (e_y − 1)) −
-    (z_y − max z).
-    """
-    flat = z.reshape(-1)
-    top = z.max(axis=0)
-    margin = flat[truth] - top
-    z -= top
-    np.exp(z, out=z)
-    own = flat[truth]
-    flat[truth] = 0.0
-    others = z.sum(axis=0)
-    losses = np.log1p(others + (own - 1.0)) - margin
-    scale = 1.0 / (others + own)
-    z *= scale
-    flat[truth] = -others * scale
-    return losses, own * scale
+
+def _free_memory() -> int:
+    """A quarter of the memory that is available, in bytes, and at most MEMORY_LIMIT."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            available = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return MEMORY_LIMIT
+    return min(available // 4, MEMORY_LIMIT)

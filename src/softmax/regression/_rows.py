@@ -1,12 +1,15 @@
-"""Rows of a data matrix as the solvers see them: blocks in float64, weighted means, second moments.
+"""Rows of a data matrix as the solvers see them: passes over blocks of rows, weighted means, second moments.
 
-Everything that a solver asks of X stands in `DenseRows`; another storage (sparse, memory beyond a block) is a class
-with the same methods.
+Everything that a solver asks of X stands in `DenseRows` and `SparseRows`, which have the same methods; `rows_of`
+chooses. A pass is split into spans of neighbouring rows, one task of the pool each; a span is read block by block. The
+split depends on shapes and the number of threads alone, and sums over spans are taken in their order, so that a pass
+repeats bitwise.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from itertools import pairwise
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +20,20 @@ from softmax._errors import ArrayValueError
 from ._threads import Workers
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+Result = TypeVar("Result")
 
-# A block of logits, a block of X and one temporary should stay in the second-level cache together.
+# A block of logits and a block of X should stay in the second-level cache together.
 BLOCK_ELEMENTS = 1 << 15
 # Beyond this ratio of mean to spread, X @ W.T + b loses digits that matter, and blocks are centred before the product.
 CANCELLATION = 1e3
-CHUNKS_PER_THREAD = 4
+SINGLE_CANCELLATION = 4.0
+# Magnitudes that float32 holds with room for their products.
+SINGLE_RANGE = (1e-12, 1e12)
+SPANS_PER_THREAD = 4
+# Elements of all accumulators of a pass together.
+ACCUMULATORS = 1 << 27
+# Beyond this number of features the second moment of sparse rows is taken as diagonal.
+MOMENT_LIMIT = 4096
 
 
 @dataclass(frozen=True)
@@ -39,80 +50,137 @@ class Block:
         return slice(self.start, self.stop)
 
 
-class DenseRows:
-    """A dense float32 or float64 matrix X (n, d), read block by block.
+def fit_kernels() -> Any:
+    """The kernel set for the passes of a fit: compiled, or NumPy under SOFTMAX_KERNELS=portable or without Numba."""
+    from softmax._kernels import portable_fit
 
-    `mean` (d,) is the weighted column mean where the model has an intercept and 0 otherwise; `spread` (d,) the root of
-    the weighted second moment about `mean`. `block` returns X − `origin`: `origin` is 0 unless the offset of some
-    column is so large that the product with the uncentred block would lose the digits of its spread, and then it is
-    `mean`.
-    """
+    return portable_fit
 
-    def __init__(
-        self, X: npt.NDArray[Any], weights: Floats | None, n_classes: int, centre: bool, workers: Workers
-    ) -> None:
+
+class _Rows:
+    """What both storages share. A subclass sets `matrix` (the passes), `_sums` and `second_moment`."""
+
+    matrix: Any
+
+    def __init__(self, X: Any, weights: Floats | None, n_classes: int, workers: Workers) -> None:
         self.X = X
         self.n, self.d = X.shape
         self.weights = weights
         self.total_weight = float(self.n) if weights is None else float(weights.sum())
         self.workers = workers
-        size = int(np.clip(BLOCK_ELEMENTS // max(n_classes, self.d // 2, 1), 64, 8192))
-        self.chunks = self._split(size)
-        self.n_blocks = sum(len(chunk) for chunk in self.chunks)
-        self.block_rows = min(size, self.n)
+        self.block_rows = min(self._block_size(n_classes), self.n)
+        self.n_blocks = -(-self.n // self.block_rows)
         self.n_passes = 0
-        self.origin = np.zeros(self.d)
-        self.mean = self._sums(lambda rows: rows) / self.total_weight if centre else np.zeros(self.d)
-        with np.errstate(over="ignore", invalid="ignore"):
-            self.spread = np.sqrt(self._sums(lambda rows: (rows - self.mean) ** 2) / self.total_weight)
-        if not np.isfinite(self.spread).all():
-            column = int(np.argmin(np.isfinite(self.spread)))
-            raise ArrayValueError(f"squares of column {column} of X overflow float64. Rescale the column.")
-        self.flat = self.spread <= 16 * np.finfo(np.float64).eps * np.abs(self.mean)
-        spread = np.where(self.flat, np.inf, self.spread)
-        if np.any(np.abs(self.mean) > CANCELLATION * spread):
-            self.origin = self.mean
-
-    def _split(self, size: int) -> list[list[Block]]:
-        """Blocks of at most `size` rows, dealt to chunks of neighbours; the split depends on shapes and the number of
-        threads alone.
-        """
-        edges = range(0, self.n, size)
-        n_chunks = min(len(edges), CHUNKS_PER_THREAD * self.workers.n_threads if self.workers.n_threads > 1 else 1)
-        return [
-            [Block(edges[i], min(edges[i] + size, self.n), chunk) for i in part]
-            for chunk, part in enumerate(np.array_split(np.arange(len(edges)), n_chunks))
+        n_chunks = SPANS_PER_THREAD * workers.n_threads if workers.n_threads > 1 else 1
+        self.chunks = [
+            [Block(start, min(start + self.block_rows, stop), chunk) for start in range(first, stop, self.block_rows)]
+            for chunk, (first, stop) in enumerate(self._split(n_chunks))
         ]
+
+    def _block_size(self, n_classes: int) -> int:
+        # An odd multiple of 16: with a power of 2 the rows of a (K, m) block would compete for the same cache lines.
+        size = int(np.clip(BLOCK_ELEMENTS // max(n_classes, self.d // 2, 1), 48, 8192))
+        return (size // 32) * 32 + 16
+
+    def _split(self, parts: int) -> list[tuple[int, int]]:
+        parts = max(1, min(parts, self.n_blocks))
+        edges = [self.block_rows * (self.n_blocks * k // parts) for k in range(parts)] + [self.n]
+        return list(pairwise(edges))
+
+    def spans(self, accumulator: int) -> list[tuple[int, int]]:
+        """(start, stop) of each task of a pass whose tasks hold `accumulator` elements each."""
+        threads = self.workers.n_threads
+        if threads == 1:
+            return [(0, self.n)]
+        # More spans than threads even out the load, where adding up their results costs little beside the pass.
+        several = accumulator * SPANS_PER_THREAD * threads <= 0.02 * self.X.size
+        wanted = SPANS_PER_THREAD * threads if several else threads
+        return self._split(min(wanted, max(1, ACCUMULATORS // max(accumulator, 1))))
+
+    def run(self, task: Callable[[tuple[int, int]], Result], accumulator: int = 0) -> list[Result]:
+        """`task` over the spans of a pass."""
+        return self.workers.map(task, self.spans(accumulator))
 
     def count_pass(self) -> None:
         """Note that X was read in full once more."""
         self.n_passes += 1
 
+    def blocks(self) -> Iterator[Block]:
+        """All blocks, in order."""
+        for chunk in self.chunks:
+            yield from chunk
+
+    def few_chunks(self, elements: int) -> list[list[Block]]:
+        """The blocks in as few chunks as there are threads (fewer where a result of `elements` numbers is large)."""
+        blocks = list(self.blocks())
+        n_chunks = max(1, min(len(blocks), self.workers.n_threads, ACCUMULATORS // max(elements, 1)))
+        return [[blocks[i] for i in part] for part in np.array_split(np.arange(len(blocks)), n_chunks)]
+
+    def _moments(self, centre: bool) -> None:
+        """Set `mean`, `spread` and `flat`."""
+        self.mean = self._sums(None) / self.total_weight if centre else np.zeros(self.d)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.spread = np.sqrt(self._sums(self.mean) / self.total_weight)
+        if not np.isfinite(self.spread).all():
+            column = int(np.argmin(np.isfinite(self.spread)))
+            raise ArrayValueError(f"squares of column {column} of X overflow float64. Rescale the column.")
+        self.flat = self.spread <= 16 * np.finfo(np.float64).eps * np.abs(self.mean)
+        sizes = np.concatenate([self.spread[~self.flat], np.abs(self.mean[self.mean != 0.0])])
+        self.allows_single = bool(np.all((sizes > SINGLE_RANGE[0]) & (sizes < SINGLE_RANGE[1])))
+
+    def _sums(self, centre: Floats | None) -> Floats:
+        """Σ w x, or Σ w (x − centre)²."""
+        raise NotImplementedError
+
+
+class DenseRows(_Rows):
+    """A dense float32 or float64 matrix X (n, d), read block by block.
+
+    `mean` (d,) is the weighted column mean where the model has an intercept and 0 otherwise; `spread` (d,) the root of
+    the weighted second moment about `mean`. Passes read X − `origin`: `origin` is 0 unless the offset of some column
+    is so large that the product with the uncentred block would lose the digits of its spread, and then it is `mean`;
+    `single_origin` is the same for passes in float32.
+    """
+
+    def __init__(
+        self, X: npt.NDArray[Any], weights: Floats | None, n_classes: int, centre: bool, workers: Workers
+    ) -> None:
+        super().__init__(X, weights, n_classes, workers)
+        self._moments(centre)
+        spread = np.where(self.flat, np.inf, self.spread)
+        far = np.max(np.abs(self.mean) / np.maximum(spread, np.finfo(np.float64).tiny), initial=0.0)
+        self.origin = self.mean if far > CANCELLATION else np.zeros(self.d)
+        self.single_origin = self.mean if far > SINGLE_CANCELLATION else np.zeros(self.d)
+        self.matrix = fit_kernels().Dense(X, self.block_rows)
+
     def block(self, block: Block) -> Floats:
         """X[rows] − origin in float64: a view where nothing has to change."""
         rows = self.X[block.rows]
-        if np.any(self.origin):
-            return rows - self.origin
-        return rows.astype(np.float64, copy=False)
+        shifted: Floats = rows - self.origin if np.any(self.origin) else rows.astype(np.float64, copy=False)
+        return shifted
 
     def centred(self, block: Block) -> Floats:
         """X[rows] − mean in float64, always a new array."""
-        rows: Floats = np.subtract(self.X[block.rows], self.mean, dtype=np.float64)
+        return self.gathered(block.rows)
+
+    def gathered(self, index: Any) -> Floats:
+        """X[index] − mean in float64, always a new array; `index` a slice or positions of rows."""
+        rows: Floats = np.subtract(self.X[index], self.mean, dtype=np.float64)
         return rows
 
-    def _sums(self, function: Any) -> Floats:
-        """Σ_i weight_i · function(x_i), over blocks."""
-
-        def chunk_sum(chunk: list[Block]) -> Floats:
+    def _sums(self, centre: Floats | None) -> Floats:
+        def span_sum(span: tuple[int, int]) -> Floats:
             total = np.zeros(self.d)
-            for block in chunk:
-                rows = function(self.X[block.rows].astype(np.float64, copy=False))
-                total += rows.sum(axis=0) if self.weights is None else self.weights[block.rows] @ rows
+            for start in range(*span, self.block_rows):
+                own = slice(start, min(start + self.block_rows, span[1]))
+                rows = self.X[own].astype(np.float64, copy=False)
+                if centre is not None:
+                    rows = (rows - centre) ** 2
+                total += rows.sum(axis=0) if self.weights is None else self.weights[own] @ rows
             return total
 
         self.count_pass()
-        parts = self.workers.map(chunk_sum, self.chunks)
-        return sum_in_order(parts)
+        return sum_in_order(self.run(span_sum))
 
     def second_moment(self) -> Floats:
         """Σ_i π_i (x_i − mean)(x_i − mean)ᵀ, (d, d) symmetric, π the weights over their sum."""
@@ -129,16 +197,65 @@ class DenseRows:
         self.count_pass()
         return mirrored(sum_in_order(self.workers.map(chunk_moment, self.few_chunks(self.d**2)))) / self.total_weight
 
-    def few_chunks(self, elements: int) -> list[list[Block]]:
-        """The blocks in as few chunks as there are threads (fewer where a result of `elements` numbers is large)."""
-        blocks = list(self.blocks())
-        n_chunks = max(1, min(len(blocks), self.workers.n_threads, (1 << 27) // max(elements, 1)))
-        return [[blocks[i] for i in part] for part in np.array_split(np.arange(len(blocks)), n_chunks)]
 
-    def blocks(self) -> Iterator[Block]:
-        """All blocks, in order."""
-        for chunk in self.chunks:
-            yield from chunk
+class SparseRows(_Rows):
+    """A SciPy CSR matrix or array (n, d) of float32 or float64 with sorted unique indices; never made dense.
+
+    Attributes as in `DenseRows`; `origin` is 0: the mean enters through the constants of the logits alone.
+    """
+
+    def __init__(self, X: Any, weights: Floats | None, n_classes: int, centre: bool, workers: Workers) -> None:
+        super().__init__(X, weights, n_classes, workers)
+        self._moments(centre)
+        self.origin = self.single_origin = np.zeros(self.d)
+        self.matrix = fit_kernels().Sparse(X, self.block_rows)
+
+    def centred(self, block: Block) -> Floats:
+        """X[rows] − mean as a dense float64 array: for few features only."""
+        return self.gathered(block.rows)
+
+    def gathered(self, index: Any) -> Floats:
+        """X[index] − mean as a dense float64 array."""
+        rows: Floats = self.X[index].toarray().astype(np.float64, copy=False) - self.mean
+        return rows
+
+    def _sums(self, centre: Floats | None) -> Floats:
+        X = self.X
+
+        def span_sum(span: tuple[int, int]) -> Floats:
+            total = np.zeros(self.d)
+            for start in range(*span, self.block_rows):
+                stop = min(start + self.block_rows, span[1])
+                own = slice(X.indptr[start], X.indptr[stop])
+                columns, values = X.indices[own], X.data[own].astype(np.float64, copy=False)
+                weights: Any = 1.0
+                if self.weights is not None:
+                    weights = np.repeat(self.weights[start:stop], np.diff(X.indptr[start : stop + 1]))
+                if centre is not None:
+                    # Entries that are not stored are 0: their share is added below, for all of them at once.
+                    values = (values - centre[columns]) ** 2 - centre[columns] ** 2
+                np.add.at(total, columns, weights * values)
+            return total
+
+        self.count_pass()
+        total = sum_in_order(self.run(span_sum, self.d))
+        return total if centre is None else np.maximum(total + self.total_weight * centre**2, 0.0)
+
+    def second_moment(self) -> Floats:
+        """Σ_i π_i (x_i − mean)(x_i − mean)ᵀ, (d, d) symmetric; its diagonal (d,) beyond MOMENT_LIMIT features."""
+        if self.d > MOMENT_LIMIT:
+            return self.spread**2
+        X = self.X
+        weighted = X.astype(np.float64) if self.weights is None else X.multiply(self.weights[:, None]).tocsr()
+        moment: Floats = (X.T @ weighted).toarray() / self.total_weight
+        self.count_pass()
+        return moment - np.outer(self.mean, self.mean)
+
+
+def rows_of(X: Any, weights: Floats | None, n_classes: int, centre: bool, workers: Workers) -> DenseRows | SparseRows:
+    """The rows of X, by its storage."""
+    storage = DenseRows if isinstance(X, np.ndarray) else SparseRows
+    return storage(X, weights, n_classes, centre, workers)
 
 
 def sum_in_order(parts: list[Floats]) -> Floats:

@@ -11,7 +11,7 @@ from ._newton import Result, Scheme, minimise
 from ._objective import MultinomialObjective
 from ._preconditioners import FactoredHessian, KroneckerInverse, Preconditioner
 from ._problem import Problem, Progress, Solution
-from ._rows import DenseRows, Floats
+from ._rows import Floats, rows_of
 from ._threads import Workers
 
 # Up to this number of parameters a factor of the whole Hessian costs less than the CG steps that it saves.
@@ -143,10 +143,9 @@ def solve_smooth(
     chosen, because = choose_solver(solver, n_classes, problem.X.shape[1])
     if announce is not None:
         announce(chosen, because)
-    rows = DenseRows(problem.X, problem.weights, n_classes, intercept, workers)
+    rows = rows_of(problem.X, problem.weights, n_classes, intercept, workers)
     penalty = float(problem.ridge[0])
-    assert problem.labels is not None
-    objective = MultinomialObjective(rows, problem.labels, n_classes, penalty, intercept)
+    objective = MultinomialObjective(rows, problem)
     covariance = rows.second_moment() if rows.d <= COVARIANCE_LIMIT else rows.spread**2
     inverse = KroneckerInverse(covariance, penalty, intercept)
     cold = np.zeros(objective.shape)
