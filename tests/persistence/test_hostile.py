@@ -382,3 +382,8 @@ print(*events)
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) <= {"open", "builtins.id", "object.__getattr__"}
+
+
+def test_a_file_cannot_hide_a_property(tmp_path, whole, monkeypatch):
+    monkeypatch.setattr(sm.SoftmaxRegression, "derived_", property(lambda self: 1), raising=False)
+    refused(tmp_path, with_state(whole, fitted_value("derived_", 2)), "'derived_', which no fit leaves")

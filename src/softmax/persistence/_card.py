@@ -306,8 +306,11 @@ def _evaluation(figures: Mapping[str, Any], about: str) -> str:
 
 def _coefficients(described: Description) -> str:
     magnitude = np.abs(described.coef)
-    order = np.argsort(-magnitude, axis=None, kind="stable")[:MOST_COEFFICIENTS]
-    places = [divmod(int(place), magnitude.shape[1]) for place in order if magnitude.flat[place] > 0]
+    flat = magnitude.ravel()
+    count = min(MOST_COEFFICIENTS, flat.size)
+    largest = np.flatnonzero(flat >= np.partition(flat, -count)[-count])
+    order = largest[np.argsort(-flat[largest], kind="stable")][:count]
+    places = [divmod(int(place), magnitude.shape[1]) for place in order if flat[place] > 0]
     if not places:
         return "All coefficients are 0."
     names = described.names

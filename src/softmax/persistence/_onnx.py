@@ -291,8 +291,7 @@ class _Graph:
 
     def unique(self, name: str) -> str:
         """A name that no column and no other value has."""
-        taken = self.used | set(self.inputs_of.values())
-        free = next(n for i in itertools.count() if (n := name if i == 0 else f"{name}_{i}") not in taken)
+        free = next(n for i in itertools.count() if (n := f"{name}_{i}" if i else name) not in self.used)
         self.used.add(free)
         return free
 
