@@ -1,0 +1,407 @@
+"""Whether unpenalised coefficients have a finite optimum, and the direction in which they run away where they have not.
+
+For a direction D (K, d + 1), intercepts last, of the coefficients without penalty, row x̃_i = (x_i, 1) has the margins
+
+    m_ik = (D_{y_i} − D_k)·x̃_i      for each class k ≠ y_i.
+
+The likelihood grows for ever along D where no margin is negative and some are positive; the classes are then separated,
+completely where a D has only positive margins, else quasi-completely, and no finite optimum exists. Where there is no
+such D, one exists (Albert and Anderson 1984, Biometrika 71, 1–10). A row with a target of several positive
+probabilities has to keep the logits of those classes equal.
+
+The search goes from cheap to dear: the last iterate itself; columns whose values alone split the classes into two
+groups; then `_recession.search` on what is still open. Each direction is checked on all rows before it is reported.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+
+from softmax._threads import number_of_threads
+
+from ._problem import Problem
+from ._recession import ZERO, Bools, Cone, search
+from ._rows import Floats
+from ._threads import Workers
+
+# Entries of the dense copy of the unpenalised columns, and of the margins, beyond which only the cheap checks are made.
+LARGEST_COPY = 150_000_000
+# A direction is added to earlier ones in at most this ratio; beyond it the earlier ones stand alone.
+LARGEST_RATIO = 1e6
+MAX_LEVELS = 30
+NAMED = 5
+
+
+@dataclass(frozen=True)
+class Split:
+    """Column `feature` alone separates: its values are at most `threshold` in `classes` and at least that in all
+    others; at least and at most for a `sign` of −1.
+    """
+
+    feature: int
+    classes: tuple[int, ...]
+    sign: int
+    threshold: float
+
+
+@dataclass(frozen=True, eq=False)
+class Separation:
+    """A direction in which the likelihood never stops growing.
+
+    Attributes
+    ----------
+    kind : "complete" or "quasi-complete"
+    direction : (K, d + 1), intercepts last; 0 for columns with a penalty
+    exact_kind : whether it is proven that no direction separates more rows from more classes
+    n_separated, n_boundary : rows with a positive margin to some class; rows with a margin of 0 to some class
+    violation : the largest −m_ik over Σ_j |D_kj x_ij|, 0 or rounding
+    classes, features : those that take part, the most important first
+    splits : single columns that separate, one entry each; the usual reason
+    how : what found it
+    steps : Newton steps and linear programmes that it took
+    """
+
+    kind: str
+    direction: Floats
+    exact_kind: bool
+    n_separated: int
+    n_boundary: int
+    violation: float
+    classes: tuple[int, ...]
+    features: tuple[int, ...]
+    splits: tuple[Split, ...]
+    how: str
+    steps: int
+
+    def message(self, features: list[str] | None = None, classes: list[str] | None = None) -> str:
+        """What a user should know, and what to do; names instead of indices where they are given."""
+
+        def feature(j: int) -> str:
+            return f"column {j}" if features is None else f"column {j} ({features[j]})"
+
+        def group(ks: tuple[int, ...]) -> str:
+            words = [str(k) if classes is None else classes[k] for k in ks[:NAMED]]
+            more = f" and {len(ks) - NAMED} more" if len(ks) > NAMED else ""
+            return ("class " if len(ks) == 1 else "classes ") + ", ".join(words) + more
+
+        if self.splits:
+            bounds = {1: ("at most", "at least"), -1: ("at least", "at most")}
+            reasons = [
+                f"{feature(s.feature)} is {bounds[s.sign][0]} {s.threshold:g} in {group(s.classes)} and "
+                f"{bounds[s.sign][1]} that in all others"
+                for s in self.splits[:NAMED]
+            ]
+            more = f"; and {len(self.splits) - NAMED} more such columns" if len(self.splits) > NAMED else ""
+            reason = "; ".join(reasons) + more
+        elif self.features:
+            more = f" and {len(self.features) - NAMED} more" if len(self.features) > NAMED else ""
+            reason = f"{', '.join(map(feature, self.features[:NAMED]))}{more} together separate {group(self.classes)}"
+        else:
+            reason = f"{group(self.classes)} without rows"
+        return (
+            f"{self.kind.capitalize()} separation: no finite optimum exists without a penalty. {reason[0].upper()}"
+            f"{reason[1:]}. Penalise (C=1e4, say), drop the columns, or merge the classes."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """`separation`, or None: with `decided` because it is proven that there is none, else because none was found."""
+
+    separation: Separation | None
+    decided: bool
+    how: str
+    steps: int
+
+
+def separating_direction(
+    problem: Problem, guess: Floats | tuple[Floats, Floats] | None = None, *, n_threads: int | None = None
+) -> Separation | None:
+    """Return how the unpenalised columns separate the classes, or None where they do not, as far as it can be decided.
+
+    `guess` (K, d + 1), or (coef, intercept), is the iterate of a fit that does not converge; it only saves time.
+    """
+    return decide_separation(problem, guess, n_threads=n_threads).separation
+
+
+def decide_separation(
+    problem: Problem, guess: Floats | tuple[Floats, Floats] | None = None, *, n_threads: int | None = None
+) -> Decision:
+    """Decide on separation; the parameters are those of `separating_direction`."""
+    # NumPy and SciPy may each bring a BLAS, and two pools of threads that wait for work take it from each other: one
+    # thread for BLAS, and the sums over rows in our own pool.
+    with Workers(number_of_threads(n_threads)) as workers, Workers(1):
+        return _Search(problem, guess, workers).decision()
+
+
+class _Search:
+    """One search: the columns without penalty, in units of their own, and the direction found so far."""
+
+    def __init__(self, problem: Problem, guess: Floats | tuple[Floats, Floats] | None, workers: Workers) -> None:
+        self.problem = problem
+        self.workers = workers
+        free = problem.ridge == 0
+        if problem.lasso is not None:
+            free &= problem.lasso == 0
+        self.columns = np.flatnonzero(free)
+        self.truth = _truth(problem)
+        self.low, self.high = _limits(problem, self.columns)
+        X = problem.X
+        whole = len(self.columns) == X.shape[1]
+        self.X = X if whole else X[:, self.columns]
+        self.typical = np.asarray(abs(self.X).mean(axis=0, dtype=np.float64)).ravel()
+        self.splits: list[Split] = []
+        self.steps = 0
+        self.how = "none"
+        self.guess: Floats | None = None
+        if guess is not None:
+            both = np.column_stack(guess) if isinstance(guess, tuple) else np.asarray(guess, dtype=np.float64)
+            self.guess = both[:, [*self.columns, X.shape[1]]]
+            if not problem.intercept:
+                self.guess[:, -1] = 0.0
+
+    # -- the cheap checks, in the coordinates of X
+
+    def logits(self, D: Floats, absolute: bool = False) -> Floats:
+        """D x̃, (n, K); with `absolute` Σ |D_kj x̃_ij|."""
+        X, D = (abs(self.X), np.abs(D)) if absolute else (self.X, D)
+        if not scipy.sparse.issparse(X):
+            X = np.asarray(X, dtype=np.float64)
+        product: Floats = X @ np.ascontiguousarray(D[:, :-1].T) + D[:, -1]
+        return product
+
+    def margins(self, D: Floats) -> tuple[Floats, Floats, Floats]:
+        """Margins (n, K), spread within the true classes (n,), size (n,)."""
+        logits = self.logits(D)
+        least = np.where(self.truth, logits, np.inf).min(axis=1)
+        most = np.where(self.truth, logits, -np.inf).max(axis=1)
+        # An intercept that should be 0 carries the rounding of D·mean: a row of zeros is no more exact than the others.
+        size = np.abs(D[:, :-1]) @ self.typical + self.logits(D, absolute=True)
+        return least[:, None] - logits, most - least, size.max(axis=1)
+
+    def allowed(self, D: Floats) -> bool:
+        """Whether limits on the coefficients let them run along D."""
+        if self.low is None or self.high is None:
+            return True
+        coef = D[:, :-1]
+        return bool((((coef >= 0) | (self.low == -1)) & ((coef <= 0) | (self.high == 1))).all())
+
+    def complete(self, D: Floats) -> bool:
+        """Whether all margins of D are positive."""
+        if (self.truth.sum(axis=1) > 1).any() or not self.allowed(D):
+            return False
+        margins, _, size = self.margins(D)
+        return bool((np.where(self.truth, np.inf, margins).min(axis=1) > ZERO * size).all())
+
+    def by_columns(self) -> Floats | None:
+        """The sum of the directions that single columns, and classes without rows, give."""
+        n_classes, d = self.truth.shape[1], len(self.columns)
+        direction = np.zeros((n_classes, d + 1))
+        present: Bools = np.asarray(self.truth.any(axis=0))
+        if self.problem.intercept and not present.all():
+            direction[~present, -1] = -1.0
+        lows, highs = _class_ranges(self.X, self.truth)
+        for j in range(d):
+            for split in _splits_of(lows[:, j], highs[:, j], present, self.problem.intercept):
+                one = np.zeros_like(direction)
+                width = highs[present, j].max() - lows[present, j].min()
+                one[list(split.classes), j] = -split.sign / width
+                one[list(split.classes), -1] = split.sign * split.threshold / width
+                if self.allowed(one):
+                    direction += one
+                    if not self.splits or self.splits[-1].feature != self.columns[j]:
+                        self.splits.append(replace(split, feature=int(self.columns[j])))
+        return direction if direction.any() else None
+
+    # -- the whole search
+
+    def decision(self) -> Decision:
+        """From cheap to dear."""
+        if self.guess is not None and self.complete(self.guess):
+            self.how = "iterate"
+            return self.separated(self.guess / np.abs(self.guess).max(), exact=True)
+        direction = self.by_columns()
+        if direction is not None:
+            self.how = "columns"
+        if self.X.shape[0] * max(self.X.shape[1], self.truth.shape[1]) > LARGEST_COPY:
+            return self.ended(direction, decided=False)
+        cone, back, forth = self.cone()
+        inner = None if direction is None else forth(direction)
+        if inner is not None:
+            good, separated, _ = cone.recedes(inner)
+            if good and separated.any():
+                cone.open &= ~separated
+            else:
+                inner, self.splits = None, []
+        start = None if self.guess is None else forth(self.guess)
+        decided = False
+        for _ in range(MAX_LEVELS):
+            found = search(cone, start)
+            self.steps += found.steps
+            decided = found.kind != "undecided"
+            if found.kind != "direction" or found.direction is None:
+                self.how = found.how if inner is None else self.how
+                break
+            added = self.sum_of(cone, inner, found.direction)
+            _, separated, _ = cone.recedes(found.direction)
+            if inner is None:
+                self.how = found.how
+            if added is not None:
+                inner = added
+            cone.open &= ~separated
+        return self.ended(None if inner is None else back(inner), decided)
+
+    def cone(self) -> tuple[Cone, Any, Any]:
+        """The rows in units of their columns, and the maps of a direction from there to X and back."""
+        X = self.X.toarray() if scipy.sparse.issparse(self.X) else self.X
+        Z = np.array(X, dtype=np.float64)
+        intercept = self.problem.intercept
+        mean = Z.mean(axis=0) if intercept else np.zeros(Z.shape[1])
+        Z -= mean
+        scale = np.abs(Z).max(axis=0, initial=0.0)
+        flat = scale <= 16 * np.finfo(np.float64).eps * np.abs(mean)
+        Z[:, flat] = 0.0
+        with np.errstate(under="ignore"):
+            Z /= np.where(flat, 1.0, scale)
+        root = np.sqrt((Z**2).mean(axis=0))
+        root[flat] = 1.0
+        Z /= root
+        scale = np.where(flat, 1.0, scale * root)
+
+        def back(D: Floats) -> Floats:
+            coef = D[:, : len(scale)] / scale
+            coef[:, flat] = 0.0
+            constant = D[:, -1] - coef @ mean if intercept else np.zeros(len(D))
+            whole = np.column_stack([coef, constant])
+            return np.asarray(whole / np.abs(whole).max())
+
+        def forth(D: Floats) -> Floats:
+            coef = D[:, :-1] * scale
+            coef[:, flat] = 0.0
+            return np.column_stack([coef, D[:, -1] + D[:, :-1] @ mean]) if intercept else coef
+
+        low, high = self.low, self.high
+        if intercept:
+            Z = np.column_stack([Z, np.ones(len(Z))])
+            if low is not None and high is not None:
+                low, high = np.column_stack([low, -np.ones(len(low))]), np.column_stack([high, np.ones(len(high))])
+        return Cone(Z, self.truth, ~self.truth, self.workers, low, high), back, forth
+
+    @staticmethod
+    def sum_of(cone: Cone, old: Floats | None, new: Floats) -> Floats | None:
+        """`new`, and so much of `old` that what it separates stays separated; None where the ratio is out of bounds."""
+        if old is None:
+            return new
+        before, _, size = cone.margins(old)
+        margins, _, _ = cone.margins(new)
+        closed = ~cone.truth & ~cone.open & (before > ZERO * size[:, None])
+        falling = closed & (margins < 0)
+        ratio = float((-margins[falling] / before[falling]).max()) if falling.any() else 0.0
+        if ratio > LARGEST_RATIO:
+            return None
+        total = new + max(2 * ratio, float(np.abs(new).max() / np.abs(old).max())) * old
+        return np.asarray(total / np.abs(total).max())
+
+    def ended(self, direction: Floats | None, decided: bool) -> Decision:
+        """The verdict on a direction in the coordinates of X, or on there being none."""
+        if direction is None:
+            return Decision(None, decided, self.how, self.steps)
+        return self.separated(direction, exact=decided)
+
+    def separated(self, D: Floats, exact: bool) -> Decision:
+        """Look at the margins of D once more, on all rows, in the coordinates of X."""
+        margins, ties, size = self.margins(D)
+        rivals = ~self.truth
+        positive = rivals & (margins > ZERO * size[:, None])
+        boundary = rivals & ~positive
+        with np.errstate(invalid="ignore", divide="ignore"):
+            relative = np.where(rivals, -margins, ties[:, None]).max(axis=1) / size
+        kind = "complete" if not boundary.any() and not (self.truth.sum(axis=1) > 1).any() else "quasi-complete"
+        whole = np.zeros((len(D), self.problem.X.shape[1] + 1))
+        whole[:, [*self.columns, -1]] = D
+        classes, features = self.involved(D)
+        separation = Separation(
+            kind=kind,
+            direction=whole,
+            exact_kind=exact or kind == "complete",
+            n_separated=int(positive.any(axis=1).sum()),
+            n_boundary=int(boundary.any(axis=1).sum()),
+            violation=max(0.0, float(np.nanmax(relative, initial=0.0))),
+            classes=classes,
+            features=features,
+            splits=tuple(self.splits),
+            how=self.how,
+            steps=self.steps,
+        )
+        return Decision(separation, separation.exact_kind, self.how, self.steps)
+
+    def involved(self, D: Floats) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Classes and features whose part in the logits differs from the median class, the largest first."""
+        if scipy.sparse.issparse(self.X):
+            spread = np.asarray(abs(self.X).max(axis=0).todense()).ravel()
+        else:
+            spread = np.ptp(self.X, axis=0).astype(np.float64) if len(self.columns) else np.zeros(0)
+        part = np.abs(D - np.median(D, axis=0)) * np.append(spread, 1.0)
+        small = 1e-6 * part.max()
+        by_class, by_feature = part.max(axis=1), part[:, :-1].max(axis=0, initial=0.0)
+        classes = [int(k) for k in np.argsort(-by_class, kind="stable") if by_class[k] > small]
+        features = [int(self.columns[j]) for j in np.argsort(-by_feature, kind="stable") if by_feature[j] > small]
+        return tuple(classes), tuple(features)
+
+
+def _truth(problem: Problem) -> Bools:
+    """(n, K): the classes that a row's target gives a positive probability."""
+    if problem.probabilities is not None:
+        positive: Bools = problem.probabilities > 0
+        return positive
+    assert problem.labels is not None
+    return np.asarray(problem.labels[:, None] == np.arange(problem.n_classes))
+
+
+def _limits(problem: Problem, columns: npt.NDArray[np.intp]) -> tuple[Floats | None, Floats | None]:
+    """How far a coefficient can run: −1 or 0 downwards, 0 or 1 upwards."""
+    if problem.lower is None and problem.upper is None:
+        return None, None
+    shape = (problem.n_classes, len(columns))
+    low = np.full(shape, -1.0) if problem.lower is None else np.where(np.isneginf(problem.lower[:, columns]), -1.0, 0.0)
+    high = np.full(shape, 1.0) if problem.upper is None else np.where(np.isposinf(problem.upper[:, columns]), 1.0, 0.0)
+    return low, high
+
+
+def _class_ranges(X: Any, truth: Bools) -> tuple[Floats, Floats]:
+    """The least and the largest value of each column among the rows of each class, (K, d) each; ±inf without rows."""
+    lows, highs = np.full((truth.shape[1], X.shape[1]), np.inf), np.full((truth.shape[1], X.shape[1]), -np.inf)
+    for k in np.flatnonzero(truth.any(axis=0)):
+        part = X[np.flatnonzero(truth[:, k])]
+        least, most = part.min(axis=0), part.max(axis=0)
+        if scipy.sparse.issparse(part):
+            least, most = least.toarray().ravel(), most.toarray().ravel()
+        lows[k], highs[k] = least, most
+    return lows, highs
+
+
+def _splits_of(low: Floats, high: Floats, present: Bools, intercept: bool) -> list[Split]:
+    """The thresholds of one column with classes below, or at, and the others above, or at; `feature` is 0."""
+    order = np.flatnonzero(present)
+    order = order[np.lexsort((high[order], low[order]))]
+    if len(order) < 2 or low[order].min() == high[order].max():
+        return []
+    splits = []
+    tops = np.maximum.accumulate(high[order])
+    for cut in range(1, len(order)):
+        top, bottom = tops[cut - 1], low[order[cut]]
+        if top > bottom or (low[order[0]] == top and bottom == high[order[cut:]].max() and top == bottom):
+            continue
+        threshold = 0.5 * top + 0.5 * bottom
+        if not intercept:
+            threshold = 0.0
+            if top > 0.0 or bottom < 0.0:
+                continue
+        below, above = order[:cut], order[cut:]
+        fewer_below = len(below) <= len(above)
+        group = below if fewer_below else above
+        splits.append(Split(0, tuple(int(k) for k in sorted(group)), 1 if fewer_below else -1, float(threshold)))
+    return splits
