@@ -107,7 +107,8 @@ def test_the_checksum_is_that_of_the_file_and_not_made_up(softmax, model):
 def test_a_classifier_saved_from_python(softmax):
     pandas = pytest.importorskip("pandas")
     X = pandas.DataFrame(np.arange(24.0).reshape(6, 4), columns=["α", "b", "c d", "e"])
-    model = sm.SoftmaxRegression(penalty_weights=[1.0, 2.0, 1.0, 1.0], tol=1e-9).fit(X, list("abcabc"))
+    model = sm.SoftmaxRegression(tol=1e-9).fit(X, list("abcabc"))
+    model.penalty_weights = [1.0, 2.0, 1.0, 1.0]
     model.temperature_ = 2.5
     sm.save(model, "m", timestamp=True)
     done = softmax("info", "m")

@@ -22,7 +22,8 @@ from .test_save_load import fitted
 def whole(tmp_path_factory):
     """The bytes of a good model."""
     path = tmp_path_factory.mktemp("good") / "m"
-    model, _ = fitted(penalty_weights=np.array([1.0, 2.0, 3.0, 4.0]))
+    model, _ = fitted()
+    model.penalty_weights = np.array([1.0, 2.0, 3.0, 4.0])
     sm.save(model, path)
     return path.read_bytes()
 

@@ -71,7 +71,8 @@ def test_a_model_comes_back_bit_for_bit(tmp_path, labels):
 
 
 def test_everything_that_a_fit_leaves_comes_back(tmp_path):
-    model, X = fitted(penalty_weights=[1.0, 2.0, 0.5, 1.0], C=3.0)
+    model, X = fitted(C=3.0)
+    model.penalty_weights = [1.0, 2.0, 0.5, 1.0]
     model.separating_direction_ = np.arange(15.0).reshape(3, 5)
     model.temperature_, model.calibration_ = 1.75, {"rows": np.int64(60), "folds": np.arange(60) % 5, "note": None}
     sm.save(model, tmp_path / "m")
@@ -191,9 +192,8 @@ def test_what_no_prediction_depends_on_may_be_left_out(tmp_path):
 
 
 def test_a_loaded_model_can_be_saved_again_and_gives_the_same_bytes(tmp_path):
-    model, _ = fitted(
-        LABELS["object-str"], penalty_weights=np.arange(4.0) + 1, class_weight={"x": 1.0, "y": 2.0, "z": 3}
-    )
+    model, _ = fitted(LABELS["object-str"], class_weight={"x": 1.0, "y": 2.0, "z": 3})
+    model.penalty_weights = np.arange(4.0) + 1
     sm.save(model, tmp_path / "one")
     sm.save(sm.load(tmp_path / "one"), tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
