@@ -13,12 +13,14 @@ from sklearn.base import clone
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from softmax._errors import OptionError, TargetError
+from softmax._threads import number_of_threads
 
 from ._inference_result import SoftmaxInference
 from ._information import Design, Point, evaluate, meat
 from ._inputs import available_memory, prepare
 from ._problem import Problem
 from ._rows import Floats
+from ._threads import Workers
 
 COVARIANCES = ("classical", "robust", "HC0", "HC1", "cluster")
 # Newton steps from coefficients that are meant to be the optimum already; without a finite optimum they do not end.
@@ -29,6 +31,8 @@ NEAR = 1e-9
 SINGULAR = 1e-14
 # The part of a column's variance, when the other columns are known, below which it is taken for their combination.
 DEPENDENT = 1e-13
+# From this number of columns on a product of blocks is worth several threads.
+WIDE = 256
 # Up to this number of parameters an error message may cost an eigendecomposition.
 LARGEST_EIGEN = 2000
 
@@ -153,43 +157,54 @@ def infer(
     labels = model.classes_.tolist()
     if reference is not None and reference not in labels:
         raise OptionError(f"reference must be a class of the model, one of {_some(labels)}; got {reference!r}.")
-    design = Design(problem, total, 0 if reference is None else labels.index(reference))
+    groups = None if covariance != "cluster" else _groups(clusters, _num_samples(X), kept)
+    # Products of narrow blocks cost less than waking threads for them.
+    n_threads = number_of_threads(model.n_threads) if problem.X.shape[1] >= WIDE else 1
+    with Workers(n_threads):
+        design = Design(problem, total, 0 if reference is None else labels.index(reference))
+        result = _estimate(model, design, covariance, groups, float(level))
+    return result.to_symmetric() if parametrisation == "symmetric" else result
+
+
+def _estimate(
+    model: Any, design: Design, covariance: str, groups: npt.NDArray[np.intp] | None, level: float
+) -> SoftmaxInference:
+    """The estimate with its covariance, of checked arguments, against the reference class of the design."""
     _refuse_too_large(design)
-    names = feature_names(model, problem.intercept)
+    labels, intercept = model.classes_.tolist(), design.problem.intercept
+    names = feature_names(model, intercept)
     if getattr(model, "status_", None) == "separated":
         direction = np.roll(model.separating_direction_, 1, axis=1)
-        raise _separated(design, direction if problem.intercept else direction[:, 1:], names, labels)
-    groups = None if covariance != "cluster" else _groups(clusters, _num_samples(X), kept)
+        raise _separated(design, direction if intercept else direction[:, 1:], names, labels)
     ridge = _ridge(design)
     optimum = _maximise(design, _start(design, model), ridge, names, labels, _trust(model))
-    cov = _covariance(design, optimum, ridge, covariance, groups)
+    cov = _covariance(design, optimum, covariance, groups)
     back = design.back()
-    size = cov.shape[0]
-    p, n_others = design.n_features, size // design.n_features
-    cov = (back @ cov.reshape(n_others, p, n_others, p).transpose(0, 2, 1, 3) @ back.T).transpose(0, 2, 1, 3)
+    size, p = len(cov), design.n_features
+    shape = (size // p, p, size // p, p)
+    cov = (back @ cov.reshape(shape).transpose(0, 2, 1, 3) @ back.T).transpose(0, 2, 1, 3).reshape(size, size)
     null, df = _null(design)
-    result = SoftmaxInference(
+    return SoftmaxInference(
         classes=model.classes_,
         feature_names=names,
-        intercept=problem.intercept,
+        intercept=intercept,
         covariance=covariance,
         n_clusters=None if groups is None else int(groups.max()) + 1,
-        level=float(level),
-        penalised=bool(problem.ridge.any()),
+        level=level,
+        penalised=ridge is not None,
         llf=optimum.point.likelihood,
         llnull=null,
         df_model=df,
         n_obs=design.n,
-        sum_weights=total,
-        n_effective=total**2 / float(design.weights @ design.weights),
+        sum_weights=design.total,
+        n_effective=design.total**2 / float(design.weights @ design.weights),
         condition_number=optimum.condition,
         n_newton=optimum.steps,
         distance=optimum.distance,
         score_norm=optimum.rest,
-        base=(optimum.theta @ back.T, cov.reshape(size, size), design.reference),
+        base=(optimum.theta @ back.T, cov, design.reference),
         reference=labels[design.reference],
     )
-    return result.to_symmetric() if parametrisation == "symmetric" else result
 
 
 def feature_names(model: Any, intercept: bool) -> list[str]:
@@ -395,9 +410,7 @@ def _inverse(matrix: Floats) -> tuple[Floats, float] | None:
     return inverse * scale[:, None] * scale, 1.0 / float(reciprocal)
 
 
-def _covariance(
-    design: Design, optimum: Optimum, ridge: Floats | None, covariance: str, groups: npt.NDArray[np.intp] | None
-) -> Floats:
+def _covariance(design: Design, optimum: Optimum, covariance: str, groups: npt.NDArray[np.intp] | None) -> Floats:
     """The covariance of θ in the units of x̃, ((K−1)p, (K−1)p)."""
     if covariance == "classical":
         return optimum.inverse

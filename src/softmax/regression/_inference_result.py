@@ -16,6 +16,7 @@ from softmax._errors import ArrayValueError, MissingExtraError, OptionError
 from ._information import Design, marginal_effects
 from ._problem import Problem
 from ._rows import Floats
+from ._threads import Workers
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,8 +311,9 @@ class SoftmaxInference:
         problem = Problem(
             X, None, n_classes, np.zeros(X.shape[1]), weights=weights, offset=shifts, intercept=self.intercept
         )
-        design = Design(problem, float(weights.sum()), place)
-        effects, slopes = marginal_effects(design, theta @ design.forth().T)
+        with Workers(1):
+            design = Design(problem, float(weights.sum()), place)
+            effects, slopes = marginal_effects(design, theta @ design.forth().T)
         slopes = (slopes @ design.forth()).reshape(effects.size, theta.size)
         bse = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", slopes, cov, slopes, optimize=True), 0.0))
         bse = bse.reshape(effects.shape) / design.scale
