@@ -354,6 +354,9 @@ class TestTasks:
         assert task.C == (1.0,)
         folds = warm_up_of(Task("cv", X, y, K, (1.0, 2.0, 3.0), folds=stratified_folds(y)))
         assert folds.count == 4
+        rng = np.random.default_rng(0)
+        many = warm_up_of(Task("fit", rng.standard_normal((3000, 2)), np.arange(3000) % 1000, 1000, (1.0,)))
+        assert many.n_classes == many.y.max() + 1 == 200
 
 
 class TestSearch:

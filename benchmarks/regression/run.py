@@ -153,7 +153,7 @@ def _rival(place: Place, bench: Bench, method: Method, found: Found, ours: Measu
         bench.settings[case.id][method.id] = found | ({"ours": round(ours.best, 5)} if ours.seconds else {})
         log(f"  found {method.id}: {found}")
         if found["status"] == "stopped":
-            return Measurement("stopped", limit=limit)
+            return Measurement("stopped", limit=limit, peak_bytes=found.get("peak_bytes"))
     if not found:
         return Measurement("skipped", reason="its settings are not known yet (--find)")
     if found["status"] in ("missed", "error"):

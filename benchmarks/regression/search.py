@@ -80,7 +80,7 @@ def search(case: Case, task: Task, method: Method, optimum: Optimum, *, limit: f
         record: Found = {"settings": settings, "status": found.status}
         if found.status != "ok":
             extra = {"reason": found.reason, "limit": round(limit, 3) if found.status == "stopped" else None}
-            if found.status == "oom":
+            if found.status in ("oom", "stopped"):
                 extra["peak_bytes"] = found.peak_bytes
             if math.isfinite(best):
                 extra["gap_before"] = best

@@ -14,6 +14,7 @@ from benchmarks.regression.registry import Case
 
 LASSO_VALUES = 50
 LASSO_RANGE = 1e-2
+MOST_CLASSES_WARM = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,14 +107,15 @@ def task_of(case: Case, data: Data) -> Task:
 
 
 def warm_up_of(task: Task, per_class: int = 4) -> Task:
-    """Return a little task of the same form, dtypes, features and classes, to compile and load whatever a fit needs.
+    """Return a little task of the same form, dtypes and features, to compile and load whatever a fit needs.
 
-    It always has a penalty: so few rows are separable.
+    It has the same classes, or the first of very many, and always a penalty: so few rows are separable.
     """
     order = np.argsort(task.y, kind="stable")
     counts = np.bincount(task.y, minlength=task.n_classes)
     place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    rows = np.sort(order[place < per_class])
+    n_classes = min(task.n_classes, MOST_CLASSES_WARM)
+    rows = np.sort(order[(place < per_class) & (task.y[order] < n_classes)])
     y = task.y[rows]
     folds = batches = None
     if task.folds is not None:
@@ -122,4 +124,5 @@ def warm_up_of(task: Task, per_class: int = 4) -> Task:
     if task.batches is not None:
         batches = np.arange(len(rows))[None]
     C = tuple(C if np.isfinite(C) else 1.0 for C in task.C[:2])
-    return replace(task, X=task.X[rows], y=y, C=C, lassos=task.lassos[:2], folds=folds, batches=batches)
+    small = replace(task, X=task.X[rows], y=y, n_classes=n_classes, C=C, lassos=task.lassos[:2])
+    return replace(small, folds=folds, batches=batches)
