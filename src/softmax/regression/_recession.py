@@ -23,6 +23,7 @@ with the violated constraints added a few thousand at a time.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
@@ -49,9 +50,13 @@ BLOCK_ELEMENTS = 1 << 18
 # Multiplications of one assembly of the Hessian; more rows than that allows are taken in only when they matter.
 ASSEMBLY = 4e9
 MAX_PARAMETERS = 2500
+# Multiplications of a whole search: about a minute on two cores. Counted and not timed, so that a verdict repeats.
+BUDGET = 2e11
 LP_ROUNDS = 60
 LP_ADDED = 2000
+# A safety net: programmes of the sizes that come here take a few seconds at most.
 LP_SECONDS = 60.0
+LP_ENTRIES = 1e8
 
 
 @dataclass(eq=False)
@@ -65,6 +70,7 @@ class Cone:
     open : (n, K), the rivals that no direction has separated yet
     workers : threads for the sums over rows
     low, high : (K, r), limits of D in {0, ±1} that follow from limits on the coefficients, or None
+    budget : multiplications that may still be spent
     """
 
     Z: Floats
@@ -73,6 +79,7 @@ class Cone:
     workers: Workers
     low: Floats | None = None
     high: Floats | None = None
+    budget: float = BUDGET
 
     @property
     def n_classes(self) -> int:
@@ -97,6 +104,7 @@ class Cone:
 
     def recedes(self, D: Floats) -> tuple[bool, Bools, Floats]:
         """Whether D satisfies (1), the open pairs that it separates, and by how much each row violates it."""
+        self.budget -= 3.0 * self.Z.size * self.n_classes
         margins, ties, size = self.margins(D)
         slack = ZERO * size
         lowest = np.where(self.open, margins, np.inf).min(axis=1)
@@ -124,7 +132,8 @@ def search(cone: Cone, start: Floats | None = None) -> Found:
     found = Found("undecided", None, 0, "none")
     if cone.n_parameters <= MAX_PARAMETERS:
         found = by_newton(cone, start)
-    if found.kind == "undecided":
+    fits = cone.open.sum() * cone.Z.shape[1] <= LP_ENTRIES and cone.n_parameters <= MAX_PARAMETERS
+    if found.kind == "undecided" and fits and cone.budget > 0:
         second = by_linear_programme(cone)
         found = Found(second.kind, second.direction, found.steps + second.steps, second.how)
     return found
@@ -216,7 +225,7 @@ def by_newton(cone: Cone, start: Floats | None) -> Found:
             return Found(kind, direction, steps, "newton")
         if kind == "overlap" and (len(rows) == len(candidates) or _spans(work)):
             return Found(kind, None, steps, "newton")
-        if len(rows) == len(candidates) or steps > 4 * MAX_ITER:
+        if len(rows) == len(candidates) or cone.budget <= 0:
             return Found("undecided", None, steps, "newton")
         # The part of the rows says nothing about the rest: take in those that contradict it, or any others.
         outside = np.setdiff1d(candidates, rows)
@@ -281,6 +290,9 @@ def _newton_run(
         D, value, P, warm = np.zeros_like(D), zero_value, zero_P, False
     violations = None
     for step in range(1, MAX_ITER + 1):
+        cone.budget -= cone.n_parameters**2 * (len(P) + cone.n_parameters / 3)
+        if cone.budget <= 0:
+            break
         gradient = (P - work.target).T @ work.Z
         right = np.delete(gradient, work.reference, axis=0).ravel()
         hessian = work.assemble(P)
@@ -332,6 +344,7 @@ def _rounded(cone: Cone, work: _Working, move: Floats) -> tuple[Floats | None, F
     """The step with the margins that it hardly moves set to 0, where that recedes and separates; else the violations
     of it.
     """
+    cone.budget -= cone.n_parameters**2 * (len(work.Z) + 10.0 * cone.n_parameters)
     logits = work.logits(move)
     least = np.where(work.target > 0, logits, np.inf).min(axis=1)
     tied = work.allowed & ((work.target > 0) | (least[:, None] - logits < MOVED))
@@ -401,6 +414,7 @@ def by_linear_programme(cone: Cone) -> Found:
     taken[rng.permutation(len(pair_row))[:LP_ADDED]] = True
     ties_taken = np.zeros(len(tie_row), dtype=bool)
     ties_taken[rng.permutation(len(tie_row))[:LP_ADDED]] = True
+    end = perf_counter() + LP_SECONDS
     for step in range(1, LP_ROUNDS + 1):
         result = scipy.optimize.linprog(
             -objective.ravel(),
@@ -413,7 +427,7 @@ def by_linear_programme(cone: Cone) -> Found:
             options={
                 "primal_feasibility_tolerance": 1e-10,
                 "dual_feasibility_tolerance": 1e-10,
-                "time_limit": LP_SECONDS,
+                "time_limit": max(end - perf_counter(), 0.01),
             },
         )
         if result.status != 0:

@@ -13,7 +13,7 @@ The search goes from cheap to dear: the last iterate itself; columns whose value
 groups; then `_recession.search` on what is still open. Each direction is checked on all rows before it is reported.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -203,18 +203,38 @@ class _Search:
         present: Bools = np.asarray(self.truth.any(axis=0))
         if self.problem.intercept and not present.all():
             direction[~present, -1] = -1.0
-        lows, highs = _class_ranges(self.X, self.truth)
-        for j in range(d):
-            for split in _splits_of(lows[:, j], highs[:, j], present, self.problem.intercept):
-                one = np.zeros_like(direction)
-                width = highs[present, j].max() - lows[present, j].min()
-                one[list(split.classes), j] = -split.sign / width
-                one[list(split.classes), -1] = split.sign * split.threshold / width
-                if self.allowed(one):
-                    direction += one
-                    if not self.splits or self.splits[-1].feature != self.columns[j]:
-                        self.splits.append(replace(split, feature=int(self.columns[j])))
+        if present.sum() >= 2 and d > 0:
+            lows, highs = _class_ranges(self.X, self.truth)
+            self.least = lows.min(axis=0)
+            self.widths = highs.max(axis=0) - self.least
+            order, valid, thresholds = _cuts(lows, highs, present, self.problem.intercept)
+            for j in np.flatnonzero(valid.any(axis=0)):
+                self.take_column(direction, int(j), order[:, j], valid[:, j], thresholds[:, j])
         return direction if direction.any() else None
+
+    def take_column(self, direction: Floats, j: int, order: Any, valid: Bools, thresholds: Floats) -> None:
+        """Add the cuts of column j, all classes before a cut against all behind it, and note the one to tell of."""
+        width = self.widths[j]
+        falls = valid
+        if self.low is not None and self.high is not None:
+            # D falls for all classes before a cut, or else it rises for all behind it.
+            falls = valid & np.logical_and.accumulate(self.low[order[:-1], j] == -1)
+            rises = valid & ~falls & np.logical_and.accumulate((self.high[order[1:], j] == 1)[::-1])[::-1]
+            direction[order[1:], j] += np.cumsum(rises) / width
+            direction[order[1:], -1] -= np.cumsum(rises * thresholds) / width
+            valid = falls | rises
+        direction[order[:-1], j] -= np.cumsum(falls[::-1])[::-1] / width
+        direction[order[:-1], -1] += np.cumsum((falls * thresholds)[::-1])[::-1] / width
+        told = np.flatnonzero(valid)
+        if len(told) == 0:
+            return
+        # Classes in which the column is constant at its minimum stand before the last cut at that value.
+        same = [c for c in told if thresholds[c] == thresholds[told[0]]]
+        cut = same[-1] if thresholds[told[0]] == self.least[j] else told[0]
+        below, above = order[: cut + 1], order[cut + 1 :]
+        group, sign = (below, 1) if len(below) <= len(above) else (above, -1)
+        classes = tuple(int(k) for k in np.sort(group))
+        self.splits.append(Split(int(self.columns[j]), classes, int(sign), float(thresholds[cut])))
 
     # -- the whole search
 
@@ -383,25 +403,21 @@ def _class_ranges(X: Any, truth: Bools) -> tuple[Floats, Floats]:
     return lows, highs
 
 
-def _splits_of(low: Floats, high: Floats, present: Bools, intercept: bool) -> list[Split]:
-    """The thresholds of one column with classes below, or at, and the others above, or at; `feature` is 0."""
-    order = np.flatnonzero(present)
-    order = order[np.lexsort((high[order], low[order]))]
-    if len(order) < 2 or low[order].min() == high[order].max():
-        return []
-    splits = []
-    tops = np.maximum.accumulate(high[order])
-    for cut in range(1, len(order)):
-        top, bottom = tops[cut - 1], low[order[cut]]
-        if top > bottom or (low[order[0]] == top and bottom == high[order[cut:]].max() and top == bottom):
-            continue
-        threshold = 0.5 * top + 0.5 * bottom
-        if not intercept:
-            threshold = 0.0
-            if top > 0.0 or bottom < 0.0:
-                continue
-        below, above = order[:cut], order[cut:]
-        fewer_below = len(below) <= len(above)
-        group = below if fewer_below else above
-        splits.append(Split(0, tuple(int(k) for k in sorted(group)), 1 if fewer_below else -1, float(threshold)))
-    return splits
+def _cuts(low: Floats, high: Floats, present: Bools, intercept: bool) -> tuple[npt.NDArray[np.intp], Bools, Floats]:
+    """The classes of each column by their ranges (m, d); whether the first c + 1 of them lie below, or at, all others
+    (m − 1, d); and the thresholds between them (m − 1, d).
+    """
+    classes = np.flatnonzero(present)
+    low, high = low[classes], high[classes]
+    # A stable sort by the upper end and then by the lower one.
+    first = np.argsort(high, axis=0, kind="stable")
+    order = np.take_along_axis(first, np.argsort(np.take_along_axis(low, first, axis=0), axis=0, kind="stable"), axis=0)
+    low, high = np.take_along_axis(low, order, axis=0), np.take_along_axis(high, order, axis=0)
+    tops, bottoms = np.maximum.accumulate(high, axis=0)[:-1], low[1:]
+    # At the threshold lie all values of the first part where its least one does, and likewise of the second.
+    behind = np.maximum.accumulate(high[::-1], axis=0)[::-1][1:]
+    valid = (tops < bottoms) | ((tops == bottoms) & ((low[:1] < tops) | (behind > bottoms)))
+    thresholds = 0.5 * tops + 0.5 * bottoms if intercept else np.zeros_like(tops)
+    if not intercept:
+        valid &= (tops <= 0.0) & (bottoms >= 0.0)
+    return classes[order], np.asarray(valid), thresholds
