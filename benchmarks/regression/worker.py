@@ -49,10 +49,11 @@ def bind(threads: int) -> None:
         os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:threads]))
 
 
-def store(answer: Answer, folder: Path) -> None:
+def store(answer: Answer, folder: Path, *, sparse: bool) -> None:
     """Write the coefficients, stacked, as a dense or a sparse file."""
-    if any(scipy.sparse.issparse(W) for W in answer.coefs):
-        scipy.sparse.save_npz(folder / "coefs.npz", scipy.sparse.vstack(answer.coefs).tocsr(), compressed=False)
+    if sparse:
+        stacked = scipy.sparse.vstack([scipy.sparse.csr_matrix(W) for W in answer.coefs])
+        scipy.sparse.save_npz(folder / "coefs.npz", stacked.tocsr(), compressed=False)
     else:
         np.save(folder / "coefs.npy", np.stack(answer.coefs))
     np.save(folder / "intercepts.npy", np.stack(answer.intercepts))
@@ -92,7 +93,7 @@ def measure(request: Record, channel: int) -> Record:
         seconds.append(time.perf_counter() - began)
     peak = answer.peak or peak_bytes()
     say(channel, event="finished")
-    store(answer, Path(request["output"]))
+    store(answer, Path(request["output"]), sparse=bool(task.lassos))
     return {
         "seconds": [answer.seconds] if answer.seconds is not None else seconds, "peak_bytes": peak, "base_bytes": base,
         "claims": answer.claims or {},

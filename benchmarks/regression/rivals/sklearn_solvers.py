@@ -6,7 +6,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from benchmarks.regression.methods import Setting
 from benchmarks.regression.rivals import Solve, spread
@@ -45,8 +44,7 @@ def _loop(task: Task, solver: str, settings: list[Setting], *, warm: bool) -> An
     model = LogisticRegression(solver=solver, max_iter=MAX_ITER, warm_start=warm, random_state=0)
     for (X, y, penalty), setting in zip(_problems(task), spread(settings, task.count), strict=True):
         model.set_params(tol=setting["tol"], **penalty).fit(X, y)
-        # A lasso path of thousands of features would not fit in memory as dense matrices.
-        coefs.append(scipy.sparse.csr_matrix(model.coef_) if task.lassos else model.coef_.copy())
+        coefs.append(model.coef_.copy())
         intercepts.append(model.intercept_.copy())
         iterations += int(np.max(model.n_iter_))
     return Answer(coefs, intercepts, claims={"iterations": iterations})

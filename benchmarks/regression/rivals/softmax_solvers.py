@@ -41,18 +41,13 @@ def _path(task: Task, tol: float, threads: int) -> Answer:
     import softmax as sm
 
     n = len(task.y)
-    if task.lassos:
-        options = {"l1_ratio": 1.0, "grouped": task.grouped}
-        path = sm.softmax_path(
-            task.X, task.y, [1 / (mu * n) for mu in task.lassos], tol=tol, n_threads=threads, **options
-        )
-    else:
-        path = sm.softmax_path(task.X, task.y, list(task.C), tol=tol, n_threads=threads)
-    return _answer_of(path, task)
-
-
-def _answer_of(path: Any, task: Task) -> Answer:
-    raise NotImplementedError("not there yet")
+    Cs = [1 / (mu * n) for mu in task.lassos] or list(task.C)
+    options = {"l1_ratio": 1.0, "grouped": task.grouped} if task.lassos else {}
+    path = sm.softmax_path(task.X, task.y, Cs, tol=tol, n_threads=threads, **options)
+    claims = {
+        "status": list(path.statuses), "gap": (path.gaps / path.objectives).tolist(), "passes": int(sum(path.n_passes)),
+    }  # fmt: skip
+    return Answer(list(path.coefs), list(path.intercepts), claims=claims)
 
 
 def _cross_validated(task: Task, tol: float, threads: int) -> Answer:
