@@ -26,7 +26,7 @@ PROMISED = {
         "softmax_vjp",
     ],
     "losses": ["cross_entropy", "cross_entropy_and_grad", "cross_entropy_hvp", "entropy", "kl_divergence"],
-    "classifiers": ["SoftmaxRegression", "load", "model_card", "reliability_table", "save", "to_onnx"],
+    "classifiers": ["SoftmaxRegression", "load", "model_card", "reliability_table", "save", "softmax_path", "to_onnx"],
     "introspection": ["explain_dispatch", "show_config"],
 }
 

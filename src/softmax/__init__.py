@@ -40,6 +40,7 @@ _LAZY = {
     "reliability_table": "softmax._evaluation",
     "save": "softmax.persistence",
     "show_config": "softmax._introspection",
+    "softmax_path": "softmax.regression",
     "to_onnx": "softmax.persistence",
 }
 
@@ -77,6 +78,7 @@ __all__ = [
     "softmax",
     "softmax_jacobian",
     "softmax_jvp",
+    "softmax_path",
     "softmax_vjp",
     "to_onnx",
 ]
