@@ -33,6 +33,8 @@ EPS = float(np.finfo(np.float64).eps)
 DENSE_LIMIT = 1600
 # Multiplications of a pass from which on a pool of threads is worth its start.
 POOL_FROM = 2e6
+# While the gap falls this fast with an old Hessian, no new one is assembled.
+QUICK = 0.2
 MAX_STALLS = 3
 SUFFICIENT_DECREASE = 1e-4
 LENGTHS = 0.5 ** np.arange(1.0, 9.0)
@@ -135,6 +137,8 @@ class _BoundedFit:
         self.sums = self._target_sums(problem)
         self.dense = self.objective.shape[0] * self.objective.shape[1] <= DENSE_LIMIT
         self.products = None if self.dense else ProductCurvature(self.objective, self.rows.second_moment())
+        self.assembled: DenseCurvature | None = None
+        self.quick = False
         self.history: list[dict[str, Any]] = []
         self.stalls = 0
 
@@ -214,6 +218,7 @@ class _BoundedFit:
     def _keep(self, now: Evaluation, gap: float, grad_norm: float) -> None:
         """Remember the best point, and count iterations that bring nothing."""
         best, best_gap, _ = self.best
+        self.quick = gap <= QUICK * best_gap and np.isfinite(best_gap)
         better = gap < best_gap or now.value < best.value * (1 - 64 * EPS)
         self.stalls = 0 if better or not self.history else self.stalls + 1
         if better:
@@ -241,7 +246,9 @@ class _BoundedFit:
         """The minimum of the quadratic model over the box."""
         curvature: Curvature
         if self.products is None:
-            curvature, accuracy, faces = DenseCurvature(self.objective), 1e-8, 60
+            if self.assembled is None or not self.quick:
+                self.assembled = DenseCurvature(self.objective)
+            curvature, accuracy, faces = self.assembled, 1e-4, 60
         else:
             self.products.refresh()
             curvature, accuracy, faces = self.products, 0.1, 12
