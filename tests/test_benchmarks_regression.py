@@ -418,7 +418,7 @@ class TestMeasure:
         case = replace(BY_ID["R13-iris"], calls=1)
         task = task_of(case, datasets.load(datasets.prepare("iris")))
         settings = [{"tol": case.target}]
-        found = measure.run_worker(case, "softmax", "auto", settings, folder=tmp_path, limit=60, threads=2)
+        found = measure.run_worker(case, "softmax", "auto", settings, folder=tmp_path, limit=300, threads=2)
         assert found.status == "ok", found.reason
         assert found.claims["status"] == ["certified"]
         assert found.peak_bytes > 2e7

@@ -29,6 +29,7 @@ from benchmarks.worker import environment
 # Loading, compiling and warming up are outside the clock, and have this long.
 PREPARATION_SECONDS = 180.0
 WATCH_SECONDS = 0.02
+SHORTEST_SECONDS = 1.0  # a process cannot be watched by the millisecond
 # No worker may take more of the machine than this, whatever the case allows.
 LARGEST_SHARE = 0.7
 
@@ -137,17 +138,19 @@ def run_worker(
     case: Case, rival: str, method: str, settings: list[Setting], *, folder: Path, limit: float, threads: int,
     calls: int | None = None,
 ) -> Measurement:  # fmt: skip
-    """Measure once in a fresh process; the coefficients stay in `folder`."""
+    """Measure once in a fresh process, which is ended at `limit` seconds per fit; the coefficients stay in `folder`."""
     if reason := environments.missing(rival, method):
         return Measurement("skipped", reason=reason)
     try:
         data = datasets.prepare(case.dataset)
     except datasets.MissingDataError as error:
         return Measurement("skipped", reason=str(error))
+    calls = calls or case.calls
+    limit = max(limit, SHORTEST_SECONDS / calls)
     reading, writing = os.pipe()
     request = {
         "case": case.id, "rival": rival, "method": method, "settings": settings, "data": str(data), "threads": threads,
-        "output": str(folder), "channel": writing, "calls": calls or case.calls, "warm_up": _warm_up(rival, method),
+        "output": str(folder), "channel": writing, "calls": calls, "warm_up": _warm_up(rival, method),
     }  # fmt: skip
     (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
     command = [str(environments.python_of(rival)), "-m", "benchmarks.regression.worker", str(folder / "request.json")]
@@ -159,12 +162,12 @@ def run_worker(
         )
         os.close(writing)
         try:
-            ending, largest = _watch(process, reading, limit, memory)
+            ending, largest = _watch(process, reading, limit * calls, memory)
         finally:
             _end(process)
             os.close(reading)
     if ending == "stopped":
-        return Measurement("stopped", limit=limit, peak_bytes=largest)
+        return Measurement("stopped", limit=round(limit, 5), peak_bytes=largest)
     if ending == "oom":
         return Measurement("oom", peak_bytes=largest, reason=f"more than {memory / 1e9:.1f} GB")
     if (folder / "record.json").exists():

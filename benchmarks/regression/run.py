@@ -38,7 +38,6 @@ from benchmarks.run import dump
 OURS = Method(environments.OURS, "auto", ())
 THREADS = 2
 REPETITIONS = 3
-SHORTEST_LIMIT = 2.0
 SHORT = 5.0  # a case below so many seconds is repeated
 RUN_SECONDS = 28 * 60.0  # a normal run, with a little left for what cannot be stopped
 # Without the 12 ×: nobody may hang for ever.
@@ -57,6 +56,7 @@ class Bench:
     refresh: bool = False
     rivals: list[str] | None = None
     limit: float = math.inf
+    ends: float = math.inf
     settings: Settings = field(default_factory=dict)
 
     def our_limit(self) -> float:
@@ -121,8 +121,11 @@ def _ours(place: Place, bench: Bench) -> Measurement:
         began = time.perf_counter()
         tight = [{"tol": max(TIGHTER * case.target, 1e-13)}]
         reference = measured(case, task, OURS, tight, optimum, limit=bench.our_limit(), threads=bench.threads, calls=1)
-        log(f"{case.id}: reference {_short(reference)} ({time.perf_counter() - began:.1f} s with its bound)")
-    limit = min(bench.our_limit(), max(place.left(), 1.0))
+        spent = time.perf_counter() - began
+        log(f"{case.id}: reference {_short(reference)} ({spent:.1f} s with its bound)")
+        # It is needed once on a machine and shall not shorten the time of the rivals, as long as the run lasts.
+        place.ends = min(place.ends + spent, bench.ends)
+    limit = min(bench.our_limit(), max(bench.ends - time.perf_counter(), 1.0))
     ours = measured(case, task, OURS, [{"tol": case.target}], optimum, limit=limit, threads=bench.threads)
     log(f"{case.id}: ours {_short(ours)}")
     return ours
@@ -143,8 +146,7 @@ def _rival(place: Place, bench: Bench, method: Method, found: Found, ours: Measu
         return Measurement("skipped", reason=reason)
     limit = min(bench.limit, FULL_LIMIT)
     if not bench.full:
-        # A process cannot be watched by the millisecond.
-        limit = min(limit, max(case.stop(method.id) * ours.best * case.calls, SHORTEST_LIMIT))
+        limit = min(limit, case.stop(method.id) * ours.best)
     if not math.isfinite(limit) or limit <= 0:
         limit = OUR_LIMIT
     if bench.find and (bench.refresh or found.get("status") not in ("reached", "missed")):
@@ -153,14 +155,14 @@ def _rival(place: Place, bench: Bench, method: Method, found: Found, ours: Measu
         bench.settings[case.id][method.id] = found | ({"ours": round(ours.best, 5)} if ours.seconds else {})
         log(f"  found {method.id}: {found}")
         if found["status"] == "stopped":
-            return Measurement("stopped", limit=limit, peak_bytes=found.get("peak_bytes"))
+            return Measurement("stopped", limit=found["limit"], peak_bytes=found.get("peak_bytes"))
     if not found:
         return Measurement("skipped", reason="its settings are not known yet (--find)")
     if found["status"] in ("missed", "error"):
         return Measurement(
             found["status"], reason=found.get("reason", ""), gaps=[found["gap"]] if found.get("gap") else []
         )
-    limit = min(limit, place.left())
+    limit = min(limit, place.left() / case.calls)
     if limit < min(1.0, ours.best) and found["status"] != "reached":
         return Measurement("stopped", limit=found.get("limit"), reason="in the search for its settings")
     if limit <= 0:
@@ -193,7 +195,7 @@ def _repeat(place: Place, bench: Bench, ours: Measurement, timed: dict[str, Meas
         for method, kept, settings in turns if repetition % 2 else reversed(turns):
             if place.left() <= 0:
                 return
-            limit = max(10 * kept.best, 5.0) * case.calls
+            limit = max(10 * kept.best, 5.0)
             again = measured(case, task, method, settings, place.optimum, limit=limit, threads=bench.threads)
             if again.status == "ok":
                 kept.seconds += again.seconds
@@ -223,43 +225,46 @@ def main(arguments: list[str] | None = None) -> int:
     cases = select(options.case.split(",") if options.case else None, full=options.full or options.find)
     rivals = None if options.rivals is None else [name for name in options.rivals.split(",") if name != "none"]
     whole = options.case is None and rivals is None and not math.isfinite(options.limit)
+    began, machine = time.perf_counter(), describe()
+    find = options.find or options.full
     bench = Bench(
         options.threads,
         options.full,
-        options.find or options.full,
+        find,
         options.refresh,
         rivals,
         options.limit,
+        math.inf if find else began + RUN_SECONDS,
         read_settings(options.settings),
     )
-    began, machine = time.perf_counter(), describe()
     if (machine["load_average"] or 0) > machine["cores"] / 2:
         log(f"the machine is busy (load {machine['load_average']}): the times will say so too")
-    records, planned = [], began
-    for case in cases:
-        # What a case leaves of its share, the next ones may use.
-        planned = max(planned + case.seconds, time.perf_counter() + case.seconds)
-        ends = math.inf if bench.find else min(planned, began + RUN_SECONDS)
-        records.append(run_case(case, bench, ends))
-        if bench.find:
-            write_settings({case.id: bench.settings.get(case.id, {})}, options.settings)
-    results = {
+    output = options.output or (RESULTS if whole else None)
+    results: dict[str, Any] = {
         "date": date.today().isoformat(),
         "machine": machine,
         "versions": versions(),
         "rival_versions": _rival_versions(),
         "threads": bench.threads,
         "full": bench.full,
-        "seconds": round(time.perf_counter() - began),
-        "cases": records,
+        "seconds": 0,
+        "cases": [],
     }
+    planned = began
+    for case in cases:
+        # What a case leaves of its share, the next ones may use.
+        planned = max(planned + case.seconds, time.perf_counter() + case.seconds)
+        results["cases"].append(run_case(case, bench, math.inf if bench.find else min(planned, bench.ends)))
+        results["seconds"] = round(time.perf_counter() - began)
+        if bench.find:
+            write_settings({case.id: bench.settings.get(case.id, {})}, options.settings)
+        if output is not None:  # after each case: a full run takes hours
+            dump(results, output)
     print(report.summary(results))
-    output = options.output or (RESULTS if whole else None)
     if output is not None:
-        dump(results, output)
         print(f"written: {output}")
     if whole:
-        report.write(output)
+        report.write(RESULTS if output is None else output)
     return 0
 
 

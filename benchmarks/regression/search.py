@@ -79,7 +79,7 @@ def search(case: Case, task: Task, method: Method, optimum: Optimum, *, limit: f
         found = measured(case, task, method, settings, optimum, limit=limit, threads=threads, calls=1)
         record: Found = {"settings": settings, "status": found.status}
         if found.status != "ok":
-            extra = {"reason": found.reason, "limit": round(limit, 3) if found.status == "stopped" else None}
+            extra = {"reason": found.reason, "limit": found.limit}
             if found.status in ("oom", "stopped"):
                 extra["peak_bytes"] = found.peak_bytes
             if math.isfinite(best):
