@@ -66,10 +66,13 @@ TABLE = {
     "persistence": row(
         f"{BASE} regression _evaluation softmax", "numpy safetensors sklearn onnx onnxruntime pyarrow"
     ),
-    "_table_model": row(f"{BASE} tables _evaluation regression softmax", "numpy sklearn pyarrow"),
-    "report": row(f"{BASE} _evaluation regression _table_model persistence softmax", "numpy matplotlib"),
+    "_table_model": row(f"{BASE} tables _evaluation _verdict regression softmax", "numpy sklearn pyarrow"),
+    "_verdict": row(BASE, "numpy"),
+    "report": row(
+        f"{BASE} tables _evaluation _verdict regression _table_model persistence softmax", "numpy sklearn matplotlib"
+    ),
     "cli": row(
-        f"{BASE} tables _evaluation _table_model regression persistence report softmax",
+        f"{BASE} tables _evaluation _verdict _table_model regression persistence report softmax",
         "click rich numpy sklearn pyarrow",
     ),
     "": row(f"{BASE} _dispatch _function _derivative _jacobian _losses"),  # softmax/__init__.py

@@ -42,6 +42,7 @@ _LAZY = {
     "show_config": "softmax._introspection",
     "softmax_path": "softmax.regression",
     "to_onnx": "softmax.persistence",
+    "write_report": "softmax.report",
 }
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "softmax_path",
     "softmax_vjp",
     "to_onnx",
+    "write_report",
 ]
 
 __version__ = "0.1.0"

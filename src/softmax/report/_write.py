@@ -1,0 +1,313 @@
+"""`write_report`: what is gathered from a model and its data, and the file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from softmax._errors import OptionError, SoftmaxError
+from softmax._evaluation import evaluate
+from softmax._verdict import separation_verdict
+from softmax.persistence._files import replace_file
+from softmax.regression._inference import infer
+from softmax.tables import as_table, plural
+
+from ._content import (
+    Column,
+    Content,
+    Evaluated,
+    Fit,
+    largest_coefficients,
+    reliabilities,
+    spoken,
+    versions,
+)
+from ._page import page
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+# Beyond this number of coefficients their covariance takes longer than the fit.
+MOST_INFERRED = 1500
+MOST_WORK = 2e11  # rows × coefficients², the multiplications of a covariance
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """The rows of a fit: features, targets as they were given, class codes (n,), weights or None."""
+
+    X: Any
+    y: Any
+    codes: Ints
+    weights: Any = None
+
+
+def write_report(
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    data: tuple[Any, ...] | None = None,
+    evaluation: Any = None,
+    title: str | None = None,
+    command: str | None = None,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write a report on a fitted model: one HTML file without links to the outside.
+
+    It shows the data, the certificate with the way of the fit, and, on the rows of `evaluation`, scores, confusions,
+    figures per class and the reliability of the probabilities; the largest coefficients, and the search for C where
+    there was one. It can be read on a phone, in the dark and on paper, and equal input gives equal bytes.
+
+    Parameters
+    ----------
+    model : SoftmaxRegression, SoftmaxRegressionCV or a fitted model of tables
+    path : str or path
+        Name of the file; an existing file is replaced.
+    data : tuple (X, y) or (X, y, sample_weight), optional
+        What the model was fitted on: for the class sizes and the intervals of the coefficients. Not for a model of
+        tables.
+    evaluation : tuple (X, y), or a frame or file for a model of tables, optional
+        Rows with their labels, better ones that the model has not seen.
+    title : str, optional
+        What stands at the top.
+    command : str, optional
+        What made the model, to be shown as it is.
+    notes : sequence of str, default=()
+        Sentences for the reader.
+
+    Raises
+    ------
+    OptionError
+        If `data` or `evaluation` is not of these forms.
+    MissingExtraError
+        If matplotlib or pyarrow is not installed.
+    sklearn.exceptions.NotFittedError
+        If the model is not fitted.
+    OSError
+        If the file cannot be written; an older one is then unchanged.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> import softmax as sm
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = sm.SoftmaxRegression().fit(X[::2], y[::2])
+    >>> sm.write_report(model, "iris.html", data=(X[::2], y[::2]), evaluation=(X[1::2], y[1::2]))
+    """
+    from sklearn.utils.validation import check_is_fitted
+
+    if hasattr(model, "encoder"):
+        content = table_content(model)
+        if data is not None:
+            raise OptionError("a model of tables knows its data: pass no data, only evaluation.")
+        if evaluation is not None:
+            content.evaluated = _evaluated_table(model, evaluation, content.notes)
+    else:
+        check_is_fitted(model)
+        content = array_content(model, data, evaluation)
+    content.title = title or content.title
+    content.command = command
+    content.notes += notes
+    save_content(content, path)
+
+
+def save_content(content: Content, path: str | os.PathLike[str]) -> None:
+    """Write the page beside its place and rename it."""
+    replace_file(path, page(content).encode("utf-8"))
+
+
+def array_content(model: Any, data: tuple[Any, ...] | None, evaluation: Any) -> Content:
+    """What a report says of a model of arrays."""
+    labels = [str(label) for label in model.classes_.tolist()]
+    given = getattr(model, "feature_names_in_", None)
+    features = [f"x{j}" for j in range(model.n_features_in_)] if given is None else [str(f) for f in given]
+    content = Content(f"Softmax regression: {plural(len(labels), 'class')}", labels, versions=versions())
+    content.facts = [("features", f"{len(features):,}"), ("classes", f"{len(labels):,}"), *settings_of(model)]
+    design = None
+    if data is not None:
+        X, y, weights = _parts(data, "data", 3)
+        codes = codes_of(model, y, "data")
+        content.facts.insert(0, ("rows", f"{len(codes):,}"))
+        content.sizes = np.bincount(codes[codes >= 0], minlength=len(labels))
+        design = Design(X, y, codes, weights)
+    what = "the data" if design is None else plural(len(design.codes), "row")
+    content.fits = [fit_of(model, what)]
+    if evaluation is not None:
+        X, y, _ = _parts(evaluation, "evaluation", 2)
+        codes = codes_of(model, y, "evaluation")
+        weights = np.ones(len(labels)) if content.sizes is None else np.maximum(content.sizes, 1e-300)
+        scored = plural(len(codes), "row")
+        content.evaluated = evaluated(model, scored, model.predict_log_proba(X), codes, weights.astype(float))
+    add_coefficients(content, model, features, design)
+    return content
+
+
+def table_content(model: Any) -> Content:
+    """What a report says of a model of tables, without a new evaluation."""
+    record = model.record
+    content = Content(
+        f"{model.target} from {record.get('data', 'a table')}", list(model.labels.names), versions=versions()
+    )
+    rows = int(model.class_counts.sum())
+    encoder = model.encoder
+    content.facts = [
+        ("table", str(record.get("data", "–"))),
+        ("target", model.target),
+        ("rows of the fit", f"{rows:,}"),
+        ("columns", f"{len(encoder.features):,}"),
+        ("features", f"{len(encoder.feature_names):,}"),
+        ("classes", f"{len(model.labels.values):,}"),
+        ("missing values", encoder.missing),
+        *settings_of(model.classifier),
+    ]
+    content.columns = [
+        Column(f.name, {"number": "number, standardised"}.get(f.kind, f.kind), None, len(f.outputs))
+        for f in encoder.features
+    ]
+    content.sizes = np.asarray(model.class_counts)
+    content.fits = [fit_of(model.classifier, plural(rows, "row"))]
+    add_coefficients(content, model.classifier, encoder.feature_names, None, labels=content.labels)
+    return content
+
+
+def settings_of(model: Any) -> list[tuple[str, str]]:
+    """The parameters that are not at their defaults, in words; C and the intercept always."""
+    import inspect
+
+    defaults = {
+        name: parameter.default for name, parameter in inspect.signature(type(model).__init__).parameters.items()
+    }
+    parameters = model.get_params(deep=False)
+    shown = {name: value for name, value in parameters.items() if name == "C" or _differs(value, defaults.get(name))}
+    return [(name, _in_words(value)) for name, value in shown.items() if name not in ("verbose", "n_threads")]
+
+
+def fit_of(model: Any, what: str, seconds: float | None = None) -> Fit:
+    """The certificate of a fitted estimator."""
+    return Fit(
+        what=what,
+        status=str(model.status_),
+        objective=float(model.objective_),
+        gap=float(model.gap_),
+        grad_norm=float(model.grad_norm_),
+        passes=float(model.n_passes_),
+        iterations=int(np.max(model.n_iter_)),
+        tolerance=float(model.tol),
+        seconds=seconds,
+        history=list(getattr(model, "history_", ())),
+    )
+
+
+def evaluated(
+    classifier: Any, what: str, log_proba: Floats, codes: Ints, class_weights: Floats, *, fair: bool = True
+) -> Evaluated:
+    """Score predictions for rows with these class codes."""
+    temperature = float(getattr(classifier, "temperature_", 1.0))
+    found = evaluate(codes, log_proba, class_weights)
+    return Evaluated(what, found, reliabilities(log_proba, codes, temperature), fair)
+
+
+def _evaluated_table(model: Any, evaluation: Any, notes: list[str]) -> Evaluated:
+    """Score a model of tables on a frame or file that has the target."""
+    table = as_table(evaluation)
+    codes = model.labels.encode(table, model.target)
+    labelled = np.flatnonzero(codes != -1)
+    prediction = model.predict_rows(table, labelled)
+    notes += [*table.notes, *prediction.notes]
+    what = f"{plural(len(prediction.rows), 'row')} of {table.source}"
+    counts = model.class_counts.astype(float)
+    return evaluated(model.classifier, what, prediction.log_proba, codes[prediction.rows], counts)
+
+
+def add_coefficients(
+    content: Content,
+    classifier: Any,
+    features: Sequence[str],
+    design: Design | None,
+    labels: Sequence[str] | None = None,
+) -> None:
+    """Put the coefficients, their intervals where there can be any, and the verdict on separation into the content."""
+    names = content.labels if labels is None else labels
+    errors = None
+    if design is None:
+        content.no_intervals = "the rows of the fit were not passed to the report."
+    else:
+        errors, content.no_intervals, content.interval_note = standard_errors(
+            classifier, design.X, design.y, design.weights
+        )
+    content.n_coefficients = int(classifier.coef_.size)
+    content.coefficients = largest_coefficients(classifier.coef_, names, features, errors)
+    content.speaks = spoken(classifier.coef_, names, features)
+    content.temperature = float(getattr(classifier, "temperature_", 1.0))
+    direction = getattr(classifier, "separating_direction_", None)
+    if classifier.status_ == "separated":
+        content.separation = "no finite optimum exists"
+        if direction is not None and design is not None:
+            verdict = separation_verdict(np.asarray(direction), design.X, design.codes)
+            content.separation += ": " + verdict.words(names, features)
+
+
+def standard_errors(classifier: Any, X: Any, y: Any, weights: Any) -> tuple[Floats | None, str, str]:
+    """Standard errors (K, d) of the coefficients, why there are none, and what they mean; `y` as in a fit."""
+    n_classes, width = classifier.coef_.shape
+    size = (n_classes - 1) * (width + 1)
+    if size > MOST_INFERRED or len(y) * float(size) ** 2 > MOST_WORK:
+        return None, f"the covariance of {size:,} coefficients would take longer than the fit.", ""
+    penalised = bool(np.isfinite(classifier.C))
+    try:
+        result = infer(
+            classifier,
+            X,
+            y,
+            sample_weight=weights,
+            assume="sandwich" if penalised else None,
+            covariance="classical" if weights is None and not penalised else "robust",
+            parametrisation="symmetric",
+        )
+    except (SoftmaxError, MemoryError) as error:
+        return None, str(error), ""
+    errors: Floats = result.bse[:, 1:] if result.intercept else result.bse
+    kind = "sandwich" if penalised or weights is not None else "classical"
+    note = f"Standard errors are {kind} ones, of coefficients that sum to 0 over the classes."
+    if penalised:
+        note += " The penalty draws the coefficients towards 0: intervals are around its optimum, not around the truth."
+    return errors, "", note
+
+
+def codes_of(model: Any, y: Any, what: str) -> Ints:
+    """Labels as positions among the classes of a model, −2 for one that it does not know; of probabilities the
+    largest.
+    """
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == len(model.classes_):
+        return np.asarray(np.argmax(labels, axis=1))
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise OptionError(
+            f"the labels of {what} must be one column, or probabilities of every class; got shape {labels.shape}."
+        )
+    place = {label: i for i, label in enumerate(model.classes_.tolist())}
+    return np.array([place.get(label, -2) for label in labels.tolist()], dtype=np.int64)
+
+
+def _parts(given: Any, what: str, most: int) -> tuple[Any, Any, Any]:
+    if not isinstance(given, tuple) or not 2 <= len(given) <= most:
+        form = "(X, y)" if most == 2 else "(X, y) or (X, y, sample_weight)"
+        raise OptionError(f"{what} must be a tuple {form}, got {type(given).__name__}.")
+    return given[0], given[1], given[2] if len(given) > 2 else None
+
+
+def _differs(value: Any, default: Any) -> bool:
+    return not (isinstance(value, type(default)) and not isinstance(value, np.ndarray) and value == default)
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"array of shape {value.shape}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
