@@ -2,7 +2,7 @@ r"""How far a point is from the optimum, at most.
 
 With y_i the one-hot targets, π_i the weights (Σ π_i = 1) and z_i = W x_i + b, the objective and its Fenchel dual are
 
-    f(W, b) = Σ π_i [lse(z_i) − ⟨y_i, z_i⟩] + (λ/2)‖W‖²
+    f(W, b) = Σ π_i [lse(z_i) − ⟨y_i, z_i⟩] + (λ/2)‖W‖²      (with λ_j of each feature, the same column by column)
     D(Q)    = −Σ π_i Σ_j q_ij log q_ij − ‖G(Q)‖² / (2λ),      G(Q) = Σ π_i (q_i − y_i) x_iᵀ
 
 for rows q_i of the simplex; an intercept, being free of penalty, adds the constraint Σ π_i q_i = Σ π_i y_i =: ȳ. By
@@ -68,14 +68,16 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Targets:
-    """What the certificate has to know of the data: ȳ (K,), Ỹ (K, d), the feature means (d,) and root second moments
-    (d,).
+    """What the certificate has to know of the data: ȳ (K,), Ỹ (K, d), the feature means (d,), root second moments (d,),
+    and with offsets o_i their mean (K,) and Σ π_i ⟨y_i, o_i⟩.
     """
 
     frequency: Floats
     centred_sums: Floats
     mean: Floats
     spread: Floats
+    offset: Floats | float = 0.0
+    own_offset: float = 0.0
 
 
 def certify(
@@ -85,7 +87,7 @@ def certify(
     loss: float,
     gradient_sum: Floats,
     excess: Floats,
-    penalty: float,
+    penalty: float | Floats,
     targets: Targets,
 ) -> Certificate:
     """The certificate of a point from the sums of one pass over the rows; the module docstring has the mathematics.
@@ -96,19 +98,19 @@ def certify(
     loss : Σ π_i ℓ_i, in nats
     gradient_sum : (K, d), G̃; for a model without intercept `targets.mean` is 0 and G̃ = G
     excess : (K,), c
-    penalty : λ > 0
+    penalty : λ > 0, or (d,), λ_j > 0 of each feature
     targets : sums that do not depend on the point
     """
-    objective = loss + 0.5 * penalty * float(np.vdot(coef, coef))
+    objective = loss + 0.5 * float(np.vdot(penalty * coef, coef))
+    per_feature = 1.0 / np.sqrt(2.0 * penalty)
     uncentred = gradient_sum + np.outer(excess, targets.mean) + penalty * coef
     # Sums over rows carry an error of a few eps in Σ π_i |p_ik − y_ik| |x̃_ij|, with Σ_k |p_ik − y_ik|² ≤ 2 (1 − p_iy)
     # and 1 − p_iy ≤ ℓ_i.
-    rounding = 4 * EPS * float(np.linalg.norm(targets.spread)) * min(1.0, float(np.sqrt(2 * loss)))
+    rounding = 4 * EPS * float(np.linalg.norm(per_feature * targets.spread)) * min(1.0, float(np.sqrt(2 * loss)))
     allowance = 8 * EPS * objective
     if intercept is None:
-        residual = float(np.linalg.norm(uncentred))
-        gap = (residual + rounding) ** 2 / (2 * penalty) + allowance
-        return Certificate(objective, gap, gap, residual, 0.0)
+        gap = (float(np.linalg.norm(per_feature * uncentred)) + rounding) ** 2 + allowance
+        return Certificate(objective, gap, gap, float(np.linalg.norm(uncentred)), 0.0)
 
     mean_probability = targets.frequency + excess
     # The rounding of c_j likewise: a few eps in Σ π_i |p_ij − y_ij|, which is at most p̄_j + ȳ_j and at most Σ π_i ℓ_i.
@@ -118,9 +120,11 @@ def certify(
     r /= r.sum()
     mean_logits = coef @ targets.mean + intercept
     mean_lse = loss + float(np.vdot(coef, targets.centred_sums)) + float(targets.frequency @ mean_logits)
+    mean_lse += targets.own_offset
+    mean_logits = mean_logits + targets.offset
     divergence = max(0.0, float(xlogy(r, r).sum()) + mean_lse - float(r @ mean_logits))
     moved = (1 - t) * gradient_sum - t * targets.centred_sums + penalty * coef
-    coefficient_gap = (float(np.linalg.norm(moved)) + rounding) ** 2 / (2 * penalty) + allowance
+    coefficient_gap = (float(np.linalg.norm(per_feature * moved)) + rounding) ** 2 + allowance
     gap = coefficient_gap + t * divergence
     grad_norm = float(np.hypot(np.linalg.norm(uncentred), np.linalg.norm(excess)))
     return Certificate(objective, gap, coefficient_gap, grad_norm, t)

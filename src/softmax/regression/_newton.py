@@ -1,9 +1,14 @@
 """Newton's method with conjugate gradients, stopped by the certificate.
 
 One iteration: solve H·v = −∇f by preconditioned conjugate gradients (Hessian products, one pass each), take the step,
-evaluate. What differs between the solvers is the preconditioner (`_solvers.py`). Steps are of unit length; where that
+evaluate. What differs between the solvers is the preconditioner (`_schemes.py`). Steps are of unit length; where that
 overshoots, one pass evaluates the objective and its slope at several lengths at once, and the minimum of the cubic
-between the two that bracket it is taken.
+between the two that bracket it is taken. Where the objective still falls steeply at the end of a unit step, as it does
+along directions in which classes are nearly separated and every step adds one unit to the margins, longer ones are tried
+in the same way.
+
+Where some feature has no penalty, no bound on the gap exists. There the gap is estimated by half the squared Newton
+decrement, −½⟨∇f, v⟩.
 """
 
 from collections.abc import Callable
@@ -21,9 +26,14 @@ from ._rows import Floats
 EPS = float(np.finfo(np.float64).eps)
 
 LENGTHS = np.array([0.0625, 0.125, 0.25, 0.5, 1.0])
+LONGER = np.array([1.5, 2.5, 4.0, 8.0])
+# The share of the slope left at the end of a unit step above which longer ones are tried: exp(−1) where margins grow.
+STEEP = 0.3
 SUFFICIENT_DECREASE = 1e-4
 MAX_STALLS = 3
 MAX_ZOOMS = 8
+# Conjugate gradients reduce the residual to this share; in float32 while the gap is larger than this share of f.
+FORCING = 0.1
 
 
 class Scheme(Protocol):
@@ -44,92 +54,147 @@ class Result:
     certificate: Certificate
     reason: str
     n_iter: int
+    direction: Floats | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def minimise(
-    objective: MultinomialObjective,
-    now: Evaluation,
-    scheme: Scheme,
-    targets: Targets,
-    *,
-    tol: float,
-    max_iter: int,
-    progress: Progress | None = None,
-) -> Result:
-    """Minimise from `now`, the last evaluation of `objective`, until the certified gap is at most `tol` relative to the
+class Run:
+    """One minimisation from `now`, the last evaluation of `objective`, until the gap is at most `tol` relative to the
     objective.
 
-    `reason` of the result is "certified", "iterations" or "rounding" (float64 allows no more progress).
+    `targets` of None asks for estimates of the gap in place of bounds.
     """
-    certificate = _certificate(objective, now, targets)
-    best = (now, certificate)
-    history: list[dict[str, Any]] = []
-    full_step, stalls, cg, step, note = True, 0, 0, 0.0, "start"
-    reason, iteration = "iterations", 0
-    while True:
-        history.append(
+
+    def __init__(
+        self,
+        objective: MultinomialObjective,
+        now: Evaluation,
+        scheme: Scheme,
+        targets: Targets | None,
+        *,
+        tol: float,
+        max_iter: int,
+        progress: Progress | None = None,
+    ) -> None:
+        self.objective = objective
+        self.now = now
+        self.scheme = scheme
+        self.targets = targets
+        self.tol = tol
+        self.max_iter = max_iter
+        self.progress = progress
+        self.history: list[dict[str, Any]] = []
+        self.iteration, self.stalls, self.cg, self.step, self.note = 0, 0, 0, 0.0, "start"
+        self.full_step = True
+        self.direction: Floats | None = None
+        self.certificate = self._judge()
+        self.best = (self.now, self.certificate)
+
+    def minimise(self, until: int | None = None) -> Result:
+        """Run, or go on, until the gap is small, `max_iter` or `until` iterations are taken, or rounding allows no more
+        progress.
+
+        `reason` of the result is "certified", "iterations", "rounding" or "interrupted".
+        """
+        limit = self.max_iter if until is None else min(until, self.max_iter)
+        try:
+            reason = self._loop(limit)
+        except KeyboardInterrupt:
+            reason = "interrupted"
+        return Result(*self.best, reason, self.iteration, self.direction, self.history)
+
+    def _loop(self, limit: int) -> str:
+        while True:
+            if self.targets is None:
+                self._aim()
+                self.certificate = self._judge()
+                self._remember()
+            self._record()
+            if self.certificate.holds(self.tol):
+                return "certified"
+            if self.stalls >= MAX_STALLS:
+                return "rounding"
+            if self.iteration >= limit:
+                return "iterations"
+            self.iteration += 1
+            if self.targets is not None:
+                self._aim()
+            assert self.direction is not None
+            self.now, self.step = advance(self.objective, self.now, self.direction, self.full_step)
+            self.full_step = self.step >= 1.0
+            if self.targets is not None:
+                self.certificate = self._judge()
+                self._remember()
+
+    def _remember(self) -> None:
+        """Keep the best point, and count the iterations that brought nothing."""
+        best, certificate = self.best
+        better = self.certificate.gap < certificate.gap
+        falls = self.now.value < best.value * (1 - 4 * EPS)
+        self.stalls = 0 if better or falls else self.stalls + 1
+        if better or self.now.value < best.value * (1 - 64 * EPS):
+            self.best = (self.now, self.certificate)
+
+    def _aim(self) -> None:
+        """The direction of the next step."""
+        certificate = self.certificate
+        intercepts_left = certificate.coefficient_gap <= 0.5 * self.tol * certificate.objective
+        if self.targets is not None and intercepts_left and self.stalls == 0:
+            self.direction, self.cg, self.note = _intercept_step(self.objective, self.now), 0, "intercepts"
+            return
+        preconditioner, self.note, limit = self.scheme.prepare(self.objective, self.cg)
+        # Products only find a direction: float32 will do, unless a residual is asked for that its rounding hides.
+        self.objective.single = self.stalls == 0
+        self.direction, self.cg = conjugate_gradients(
+            self.objective, self.now, preconditioner, limit, _enough(self.objective, certificate, self.tol)
+        )
+
+    def _judge(self) -> Certificate:
+        """The certificate of the point evaluated last, or an estimate in its place."""
+        now = self.now
+        if self.targets is None:
+            fall = np.inf if self.direction is None else max(0.0, -0.5 * float(np.vdot(now.gradient, self.direction)))
+            return Certificate(now.value, fall, fall, float(np.linalg.norm(now.gradient)), 0.0)
+        return certify(
+            coef=now.coef,
+            intercept=now.intercept if self.objective.has_intercept else None,
+            loss=now.loss,
+            gradient_sum=now.gradient_sum,
+            excess=now.excess,
+            penalty=self.objective.ridge,
+            targets=self.targets,
+        )
+
+    def _record(self) -> None:
+        certificate, passes = self.certificate, self.objective.rows.n_passes
+        self.history.append(
             {
-                "iteration": iteration,
-                "passes": objective.rows.n_passes,
+                "iteration": self.iteration,
+                "passes": passes,
                 "objective": certificate.objective,
                 "gap": certificate.gap,
                 "grad_norm": certificate.grad_norm,
-                "cg": cg,
-                "step": step,
-                "preconditioner": note,
+                "cg": self.cg,
+                "step": self.step,
+                "preconditioner": self.note,
             }
         )
-        if progress is not None:
-            progress(iteration, objective.rows.n_passes, certificate.objective, certificate.gap)
-        if certificate.holds(tol):
-            reason = "certified"
-            break
-        if stalls >= MAX_STALLS:
-            reason = "rounding"
-            break
-        if iteration >= max_iter:
-            break
-        iteration += 1
-        if certificate.coefficient_gap <= 0.5 * tol * certificate.objective and stalls == 0:
-            direction, cg, note = _intercept_step(objective, now), 0, "intercepts"
-        else:
-            preconditioner, note, limit = scheme.prepare(objective, cg)
-            direction, cg = conjugate_gradients(
-                objective, now, preconditioner, limit, _enough(objective, certificate, tol)
-            )
-        now, step = _advance(objective, now, direction, full_step)
-        full_step = step == 1.0
-        certificate = _certificate(objective, now, targets)
-        stalls = stalls + 1 if certificate.gap >= best[1].gap and now.value >= best[0].value * (1 - 4 * EPS) else 0
-        if certificate.gap < best[1].gap or now.value < best[0].value * (1 - 64 * EPS):
-            best = (now, certificate)
-    return Result(best[0], best[1], reason, iteration, history)
-
-
-def _certificate(objective: MultinomialObjective, at: Evaluation, targets: Targets) -> Certificate:
-    """The certificate of an evaluated point."""
-    return certify(
-        coef=at.coef,
-        intercept=at.intercept if objective.has_intercept else None,
-        loss=at.loss,
-        gradient_sum=at.gradient_sum,
-        excess=at.excess,
-        penalty=objective.penalty,
-        targets=targets,
-    )
+        if self.progress is not None:
+            self.progress(self.iteration, passes, certificate.objective, certificate.gap)
 
 
 def _enough(objective: MultinomialObjective, certificate: Certificate, tol: float) -> Callable[[Floats], bool]:
     """Return a test of the residual of the Newton system: whether a gradient that small would be certified."""
+    if not objective.ridge.all():
+        return lambda residual: False
     target = 0.1 * tol * certificate.objective
-    bound = np.sqrt(2 * objective.penalty * target)
+    scale = 1.0 / np.sqrt(2 * objective.ridge)
     frequency = objective.frequency
 
     def enough(residual: Floats) -> bool:
         if not objective.has_intercept:
-            return bool(np.linalg.norm(residual) <= bound)
-        coefficients_do = np.linalg.norm(residual[:, :-1]) <= bound
+            return float(np.linalg.norm(residual * scale)) ** 2 <= target
+        coefficients_do = float(np.linalg.norm(residual[:, :-1] * scale)) ** 2 <= target
         # The repair of the intercepts costs about t·log K with t = max c_j / p̄_j.
         return bool(
             coefficients_do and np.max(np.abs(residual[:, -1]) / frequency) * (1 + np.log(len(frequency))) <= target
@@ -144,7 +209,7 @@ def conjugate_gradients(
     preconditioner: Preconditioner,
     limit: int,
     enough: Callable[[Floats], bool],
-    forcing: float = 0.1,
+    forcing: float = FORCING,
 ) -> tuple[Floats, int]:
     """An approximate Newton direction (K, p), and the number of steps it took.
 
@@ -153,10 +218,10 @@ def conjugate_gradients(
     or at `limit`.
     """
     residual = -at.gradient
-    solution = np.zeros_like(residual)
     image = preconditioner.solve(residual)
     if limit == 0:
         return image, 0
+    solution = np.zeros_like(residual)
     direction = image
     size = float(np.vdot(residual, image))
     goal = forcing**2 * size
@@ -166,8 +231,8 @@ def conjugate_gradients(
         if not curvature > 0.0:
             return (solution if step > 1 else direction), step
         length = size / curvature
-        solution = solution + length * direction
-        residual = residual - length * curved
+        solution += length * direction
+        residual -= length * curved
         if enough(residual):
             return solution, step
         image = preconditioner.solve(residual)
@@ -186,7 +251,7 @@ def _intercept_step(objective: MultinomialObjective, at: Evaluation) -> Floats:
     return objective.joined(np.zeros(at.coef.shape), shift - shift.mean())
 
 
-def _advance(
+def advance(
     objective: MultinomialObjective, at: Evaluation, direction: Floats, full_step: bool
 ) -> tuple[Evaluation, float]:
     """The evaluated next point and the length of the step to it."""
@@ -195,6 +260,8 @@ def _advance(
     if full_step:
         new = objective.evaluate(at.point + direction)
         if new.value <= at.value + SUFFICIENT_DECREASE * slope + slack:
+            if float(np.vdot(new.gradient, direction)) < STEEP * slope < -slack:
+                return _lengthened(objective, at, direction, new)
             return new, 1.0
     scale = 1.0
     for _ in range(MAX_ZOOMS):
@@ -208,6 +275,23 @@ def _advance(
             return objective.evaluate(at.point + safe * direction), safe
         scale *= LENGTHS[0]
     return objective.evaluate(at.point), 0.0
+
+
+def _lengthened(
+    objective: MultinomialObjective, at: Evaluation, direction: Floats, unit: Evaluation
+) -> tuple[Evaluation, float]:
+    """The minimum over longer steps, where a unit step has ended on a steep slope."""
+    values, slopes = objective.along(at.point, direction, LONGER)
+    known = np.append(1.0, LONGER)
+    values = np.append(unit.value, values)
+    slopes = np.append(float(np.vdot(unit.gradient, direction)), slopes)
+    safe, step = _bracketed_minimum(known, values, slopes)
+    if step <= 1.0:
+        return objective.evaluate(unit.point), 1.0
+    new = objective.evaluate(at.point + step * direction)
+    if new.value <= unit.value:
+        return new, step
+    return objective.evaluate(at.point + max(safe, 1.0) * direction), max(safe, 1.0)
 
 
 def _bracketed_minimum(steps: Floats, values: Floats, slopes: Floats) -> tuple[float, float]:

@@ -49,20 +49,6 @@ class Evaluation:
     gradient: Floats
 
 
-@dataclass(frozen=True, eq=False)
-class Target:
-    """What the kernels compare the logits with; an array of length 0 stands for none.
-
-    `labels` (n,) float32 or `soft` (n, K) float64; `weights` (n,); `offset` (n, K).
-    """
-
-    labels: npt.NDArray[np.float32]
-    soft: Floats
-    weights: Floats
-    offset: Floats
-    n_classes: int
-
-
 class MultinomialObjective:
     """The objective of `problem` over `rows`, without its lasso penalty and limits.
 
@@ -80,9 +66,10 @@ class MultinomialObjective:
         self.shape = (problem.n_classes, rows.d + int(problem.intercept))
         self.single = False
         self.single_evaluate = False
-        self.target = _target(problem, rows)
+        self.goal = _goal(problem, rows)
+        self._offset = problem.offset
         self.frequency: Floats = self._frequency(problem)
-        size = rows.n * problem.n_classes
+        size = int(rows.matrix.kept_size(problem.n_classes))
         keeps = 4 * size <= (_free_memory() if memory is None else memory)
         self._kept = np.empty(size if keeps else 0, np.float32)
         self._nothing = np.empty(0, np.float32)
@@ -155,13 +142,13 @@ class MultinomialObjective:
 
     # One pass.
 
-    def _pass(self, single: bool, count: int, task: Any) -> tuple[Any, Floats, Floats]:
+    def _pass(self, single: bool, rough: bool, count: int, task: Any) -> tuple[Any, Floats, Floats]:
         """(sums of losses, of gradients, of excesses) over spans; task(span, losses, gradient, excess) adds to them."""
-        rows, matrix = self.rows, self.rows.matrix
-        size = count * self.n_classes
+        rows, matrix, k = self.rows, self.rows.matrix, self.n_classes
+        size = count * k
 
         def span_pass(span: tuple[int, int]) -> tuple[Floats, Any, Floats]:
-            sums = np.zeros(count), matrix.accumulator(size, single), np.zeros(size)
+            sums = np.zeros(count), matrix.accumulator(size, k, single, rough), np.zeros(size)
             task(span, *sums)
             return sums
 
@@ -170,7 +157,7 @@ class MultinomialObjective:
         losses = sum_in_order([part[0] for part in parts])
         excess = sum_in_order([part[2] for part in parts])
         excess /= rows.total_weight
-        gradient = matrix.collected([part[1] for part in parts])
+        gradient = matrix.collected([part[1] for part in parts], size, k)
         gradient /= rows.total_weight
         far = self._far[single]
         if self.has_intercept:
@@ -190,13 +177,12 @@ class MultinomialObjective:
     ) -> tuple[Floats, Floats, Floats]:
         matrix = self.rows.matrix
         constant, origin = self._constant(coef, intercept, single)
-        prepared = matrix.prepared(coef, single)
+        at = matrix.prepared(coef, constant, self.n_classes, single)
 
         def task(span: tuple[int, int], losses: Floats, gradient: Any, excess: Floats) -> None:
-            matrix.evaluate(*span, prepared, constant, origin, self.target, kept, losses, gradient, excess)
+            matrix.evaluate(*span, at, origin, self.goal, kept, losses, gradient, excess)
 
-        with np.errstate(over="ignore", invalid="ignore"):  # a trial step may overflow: its value is nan, and refused
-            return self._pass(single, len(coef) // self.n_classes, task)
+        return self._pass(single, False, len(coef) // self.n_classes, task)
 
     def _evaluation(
         self, point: Floats, coef: Floats, intercept: Floats, loss: float, gradient_sum: Floats, excess: Floats
@@ -237,19 +223,17 @@ class MultinomialObjective:
         origin = self._origin(single)
         far = self._far[single]
         coef, constant = self._split(direction, origin, far)
-        move = matrix.prepared(coef, single)
+        move = matrix.prepared(coef, constant, self.n_classes, single)
         shift = origin if far else self.ridge[:0]
-        at: tuple[Any, ...] = ()
-        if not self.keeps_probabilities:
-            at = (matrix.prepared(self._at[0], single), self._constant(*self._at, single)[0])
+        at = None if self.keeps_probabilities else self._prepared_point(single)
 
         def task(span: tuple[int, int], _: Floats, gradient: Any, excess: Floats) -> None:
-            if at:
-                matrix.product_anew(*span, *at, move, constant, shift, self.target, gradient, excess)
+            if at is None:
+                matrix.product(*span, move, shift, self.goal, self._kept, gradient, excess)
             else:
-                matrix.product(*span, move, constant, shift, self.target, self._kept, gradient, excess)
+                matrix.product_anew(*span, at, move, shift, self.goal, gradient, excess)
 
-        _, product, excess = self._pass(single, len(direction) // self.n_classes, task)
+        _, product, excess = self._pass(single, True, len(direction) // self.n_classes, task)
         result = self.joined(product, excess)
         result += self._ridge_row * direction
         return result
@@ -260,18 +244,17 @@ class MultinomialObjective:
         """
         rows, matrix = self.rows, self.rows.matrix
         shift = rows.origin if self._far[False] else self.ridge[:0]
-        coef, constant = self.split(point)
-        move, move_constant = self.split(direction)
-        prepared = matrix.prepared(coef, False), constant, matrix.prepared(move, False), move_constant
+        at = matrix.prepared(*self.split(point), self.n_classes, False)
+        move = matrix.prepared(*self.split(direction), self.n_classes, False)
+        lengths = np.array(steps, np.float64)
 
         def span_pass(span: tuple[int, int]) -> Floats:
             sums = np.zeros((2, len(steps)))
-            matrix.along(*span, *prepared, shift, self.target, steps, sums)
+            matrix.along(*span, at, move, shift, self.goal, lengths, sums)
             return sums
 
         rows.count_pass()
-        with np.errstate(over="ignore", invalid="ignore"):
-            values, slopes = sum_in_order(rows.run(span_pass)) / rows.total_weight
+        values, slopes = sum_in_order(rows.run(span_pass)) / rows.total_weight
         w, v = (point[:, :-1], direction[:, :-1]) if self.has_intercept else (point, direction)
         squares = [float(np.vdot(w * self.ridge, w)), float(np.vdot(w * self.ridge, v))]
         squares.append(float(np.vdot(v * self.ridge, v)))
@@ -283,12 +266,14 @@ class MultinomialObjective:
 
     def probabilities(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Probabilities (K, m) of rows start ... stop, of one block or several, computed anew in float64."""
-        coef, intercept = self._at
-        constant, shift = self._constant(coef, intercept, False)
-        p: Floats = self.rows.matrix.probabilities(
-            start, stop, self.rows.matrix.prepared(coef, False), constant, shift, self.target
-        )
+        shift = self.rows.origin if self._far[False] else self.ridge[:0]
+        p: Floats = self.rows.matrix.probabilities(start, stop, self._prepared_point(False), shift, self.goal)
         return p
+
+    def _prepared_point(self, single: bool) -> Any:
+        """The point of Hessian calls as the passes take it."""
+        constant, _ = self._constant(*self._at, single)
+        return self.rows.matrix.prepared(self._at[0], constant, self.n_classes, single)
 
     def _kept_probabilities(self, start: int, stop: int) -> npt.NDArray[Any]:
         """The same as they were kept, if they were: start and stop are those of a block."""
@@ -323,6 +308,12 @@ class MultinomialObjective:
         total = sum_in_order(rows.run(span_pass, k * k))
         covariance: Floats = (np.diag(total[k]) - total[:k]) / rows.total_weight
         return covariance
+
+    def class_curvature(self, start: int, stop: int) -> Floats:
+        """weight_i p_ik (1 − p_ik), (K, m), of the rows of one block."""
+        p = self._kept_probabilities(start, stop)
+        curvature: Floats = p * (1.0 - p) * self._weights_of(slice(start, stop))
+        return curvature
 
     def row_curvature(self) -> Floats:
         """h_i = π_i (1 − Σ_k p_ik²), (n,): how much a row adds to the Hessian."""
@@ -459,8 +450,8 @@ class MultinomialObjective:
     ) -> Floats:
         """Probabilities (m, K−1) of the classes `kept` for rows x̃, from the contrasts to the reference class."""
         z = x @ contrasts.T
-        if self.target.offset.size:
-            offset = self.target.offset[index]
+        if self._offset is not None:
+            offset = self._offset[index]
             z += offset[:, kept] - offset[:, reference, None]
         top = np.maximum(z.max(axis=1), 0.0)
         np.exp(z - top[:, None], out=z)
@@ -468,11 +459,11 @@ class MultinomialObjective:
         return z
 
 
-def _target(problem: Problem, rows: DenseRows | SparseRows) -> Target:
+def _goal(problem: Problem, rows: DenseRows | SparseRows) -> Any:
+    """What the kernels compare the logits with."""
     none = np.empty(0)
-    labels = np.empty(0) if problem.labels is None else problem.labels
-    return Target(
-        labels.astype(np.float32),
+    return rows.matrix.goal(
+        np.empty(0, np.float32) if problem.labels is None else problem.labels.astype(np.float32),
         none if problem.probabilities is None else np.ascontiguousarray(problem.probabilities, np.float64),
         none if rows.weights is None else np.ascontiguousarray(rows.weights, np.float64),
         none if problem.offset is None else np.ascontiguousarray(problem.offset, np.float64),

@@ -12,6 +12,7 @@ import scipy.linalg
 
 from ._objective import MultinomialObjective
 from ._rows import Floats
+from ._sampling import drawn_rows
 
 
 class Preconditioner(Protocol):
@@ -22,21 +23,32 @@ class Preconditioner(Protocol):
 
 
 class KroneckerInverse:
-    """The inverse of M ⊗ Σ + λI with M = Σ π_i (diag p_i − p_i p_iᵀ) and Σ the covariance of the features.
+    """The inverse of M ⊗ Σ + I ⊗ diag λ with M = Σ π_i (diag p_i − p_i p_iᵀ) and Σ the covariance of the features.
 
-    Exact where p_i is the same for all i. Both factors are diagonalised, Σ once for all M. With `covariance` of one
-    dimension, the variances, Σ is taken as diagonal.
+    Exact where p_i is the same for all i. M is diagonalised at each update, Σ and diag λ together once for all. With
+    `covariance` of one dimension, the variances, Σ is taken as diagonal.
     """
 
-    def __init__(self, covariance: Floats, penalty: float, intercept: bool) -> None:
-        self._penalty = penalty
+    def __init__(self, covariance: Floats, ridge: Floats, intercept: bool) -> None:
         self._intercept = intercept
         self._vectors: Floats | None = None
-        if covariance.ndim == 2:
+        self._penalty = ridge
+        if covariance.ndim == 1:
+            self._values = covariance
+        elif np.all(ridge == ridge[0]):
             values, self._vectors = scipy.linalg.eigh(covariance, check_finite=False)
             self._values = np.maximum(values, 0.0)
         else:
-            self._values = covariance
+            # Vᵀ(Σ + diag λ)V = I makes VᵀΣV = diag s and Vᵀ(diag λ)V = I − diag s.
+            both = covariance + np.diag(ridge)
+            scale = 1.0 / np.sqrt(np.maximum(np.diag(both), np.finfo(np.float64).tiny))
+            both *= np.outer(scale, scale)
+            both[np.diag_indices_from(both)] += len(both) * np.finfo(np.float64).eps
+            values, vectors = scipy.linalg.eigh(covariance * np.outer(scale, scale), both, check_finite=False)
+            self._values = np.clip(values, 0.0, 1.0)
+            self._vectors, self._penalty = scale[:, None] * vectors, 1.0 - self._values
+        # Directions without curvature and without penalty do not matter, but must not divide by 0.
+        self._floor = np.finfo(np.float64).eps * max(float(self._values.max(initial=0.0)), np.finfo(np.float64).tiny)
         self._class_values: Floats
         self._class_vectors: Floats
 
@@ -47,7 +59,7 @@ class KroneckerInverse:
     def solve(self, residual: Floats) -> Floats:
         """(M ⊗ Σ + λI)⁻¹ on the coefficients, M⁻¹ on the intercepts."""
         rotated = self._class_vectors.T @ (residual[:, :-1] if self._intercept else residual)
-        scale = np.outer(self._class_values, self._values) + self._penalty
+        scale = np.outer(self._class_values, np.maximum(self._values, self._floor)) + self._penalty
         rotated = rotated / scale if self._vectors is None else ((rotated @ self._vectors) / scale) @ self._vectors.T
         if self._intercept:
             constant = (self._class_vectors.T @ residual[:, -1]) / self._class_values
@@ -66,20 +78,23 @@ def contrast_eigen(class_covariance: Floats) -> tuple[Floats, Floats]:
 
 class FactoredHessian:
     """The inverse of the whole Hessian as it was at the point where it was assembled, by a Cholesky factor in the
-    contrasts to one class.
+    contrasts to one class; with `count`, of an unbiased estimate of it from about so many rows.
     """
 
-    def __init__(self, objective: MultinomialObjective) -> None:
+    def __init__(self, objective: MultinomialObjective, count: int | None = None) -> None:
         n_classes, width = objective.shape
         self._reference = int(np.argmax(objective.frequency))
-        hessian = objective.reduced_hessian(self._reference)
+        if count is None or count >= objective.rows.n:
+            hessian = objective.reduced_hessian(self._reference)
+        else:
+            hessian = objective.reduced_hessian(self._reference, *drawn_rows(objective, count))
         # ‖W‖² in the contrasts A is ‖A‖² − ‖Σ_k A_k‖² / K.
         d = width - int(objective.has_intercept)
         own = np.arange(n_classes - 1)[:, None] * width + np.arange(d)
         for k in range(n_classes - 1):
-            hessian[own[k], own[k]] += objective.penalty
+            hessian[own[k], own[k]] += objective.ridge
             for other in range(k + 1):
-                hessian[own[k], own[other]] -= objective.penalty / n_classes
+                hessian[own[k], own[other]] -= objective.ridge / n_classes
         self._factor = _cholesky(hessian)
 
     def solve(self, residual: Floats) -> Floats:

@@ -1,25 +1,29 @@
 """The solvers by name, the rule that chooses one, and the fit that runs it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from softmax._threads import number_of_threads
 
 from ._certificate import Targets
-from ._newton import Result, Scheme, minimise
-from ._objective import MultinomialObjective
-from ._preconditioners import FactoredHessian, KroneckerInverse, Preconditioner
+from ._newton import Result, Run, Scheme
+from ._objective import Evaluation, MultinomialObjective
+from ._preconditioners import KroneckerInverse
 from ._problem import Problem, Progress, Solution
 from ._rows import Floats, rows_of
+from ._schemes import KroneckerScheme, StaleFactorScheme
 from ._threads import Workers
 
 # Up to this number of parameters a factor of the whole Hessian costs less than the CG steps that it saves.
 FACTOR_LIMIT = 3000
 # Beyond this number of features their covariance is taken as diagonal: its eigenvectors would cost more than the fit.
 COVARIANCE_LIMIT = 4096
-# Up to this number of multiplications an assembly costs no more than the overhead of a few passes.
-SMALL_ASSEMBLY = 2e7
+# A fit without a bound that has not ended after so many iterations is suspected to have no finite optimum.
+SUSPECT = 10
+# The last Newton step of a fit with a finite optimum changes no difference of logits by more than this.
+SMALL_MOVE = 0.25
 SOLVERS = ("auto", "newton", "newton-cg")
 # A safety net: the hardest data met so far took a tenth of it.
 DEFAULT_MAX_ITER = 1000
@@ -35,52 +39,6 @@ def choose_solver(name: str, n_classes: int, n_features: int) -> tuple[str, str]
     if size <= FACTOR_LIMIT:
         return "newton", f"K·d = {size} ≤ {FACTOR_LIMIT}"
     return "newton-cg", f"K·d = {size} > {FACTOR_LIMIT}"
-
-
-class KroneckerScheme:
-    """Kronecker preconditioner with the class covariance of the current point."""
-
-    def __init__(self, inverse: KroneckerInverse, limit: int = 200) -> None:
-        self._inverse = inverse
-        self._limit = limit
-
-    def prepare(self, objective: MultinomialObjective, last_cg: int) -> tuple[Preconditioner, str, int]:
-        """Refresh the class factor: it needs the probabilities at hand and no pass."""
-        self._inverse.update(objective.class_covariance())
-        return self._inverse, "kronecker", self._limit
-
-
-class StaleFactorScheme:
-    """A factor of the Hessian, assembled anew only when CG became slow with the old one.
-
-    The first step is taken with the Kronecker inverse, which is exact at a cold start. A `limit` of 0 assembles at
-    every step.
-    """
-
-    def __init__(self, inverse: KroneckerInverse, limit: int, exact_start: bool) -> None:
-        self._kronecker: KroneckerInverse | None = inverse
-        self._limit = limit
-        self._exact = exact_start
-        self._factor: FactoredHessian | None = None
-
-    def prepare(self, objective: MultinomialObjective, last_cg: int) -> tuple[Preconditioner, str, int]:
-        """Keep what there is while CG is quick with it."""
-        slow = last_cg >= self._limit
-        if self._kronecker is not None and (self._exact or not slow):
-            self._kronecker.update(objective.class_covariance())
-            limit, self._exact = (0 if self._exact else self._limit), False
-            return self._kronecker, "kronecker", limit
-        self._kronecker = None
-        if self._factor is None or slow:
-            self._factor = FactoredHessian(objective)
-            return self._factor, "fresh factor", 0
-        return self._factor, "factor", self._limit
-
-
-def cg_limit(n: int, shape: tuple[int, int]) -> int:
-    """CG steps after which a new factor is worth its assembly; 0 where calls cost more than arithmetic."""
-    size = shape[0] * shape[1]
-    return 0 if n * size**2 <= SMALL_ASSEMBLY else int(np.clip(size // 40, 4, 24))
 
 
 def solve(
@@ -144,17 +102,16 @@ def solve_smooth(
     if announce is not None:
         announce(chosen, because)
     rows = rows_of(problem.X, problem.weights, n_classes, intercept, workers)
-    penalty = float(problem.ridge[0])
     objective = MultinomialObjective(rows, problem)
     covariance = rows.second_moment() if rows.d <= COVARIANCE_LIMIT else rows.spread**2
-    inverse = KroneckerInverse(covariance, penalty, intercept)
+    inverse = KroneckerInverse(covariance, problem.ridge, intercept)
     cold = np.zeros(objective.shape)
     if intercept:
         logs = np.log(objective.frequency)
         cold[:, -1] = logs - logs.mean()
     begin = objective.evaluate(cold)
-    # Σ π (p − y) x̃ with p the same for all rows, as at W = 0, is −Σ π y x̃.
-    targets = Targets(objective.frequency, -begin.gradient_sum, rows.mean, rows.spread)
+    estimated = not problem.ridge.all()
+    targets = None if estimated else _targets(problem, objective, begin)
     if start is not None:
         warm = objective.evaluate(objective.point_of(*start))
         begin = warm if warm.value < begin.value else objective.evaluate(cold)
@@ -162,14 +119,13 @@ def solve_smooth(
     if chosen == "newton-cg":
         scheme = KroneckerScheme(inverse)
     else:
-        scheme = StaleFactorScheme(inverse, cg_limit(rows.n, objective.shape), exact_start=not begin.coef.any())
-    result = minimise(objective, begin, scheme, targets, tol=tol, max_iter=max_iter, progress=progress)
+        scheme = StaleFactorScheme(inverse, objective, exact_start=not begin.coef.any() and problem.offset is None)
+    run = Run(objective, begin, scheme, targets, tol=tol, max_iter=max_iter, progress=progress)
+    result = run.minimise(SUSPECT if estimated else None)
+    direction = None
+    if estimated:
+        result, direction = _finite_optimum(problem, run, result)
     result.history[0] |= {"solver": chosen, "because": because}
-    return _as_solution(result, rows.n_passes)
-
-
-def _as_solution(result: Result, n_passes: int) -> Solution:
-    """The part of a Newton run that callers see."""
     certificate = result.certificate
     return Solution(
         coef=result.evaluation.coef,
@@ -179,6 +135,62 @@ def _as_solution(result: Result, n_passes: int) -> Solution:
         grad_norm=certificate.grad_norm,
         reason=result.reason,
         n_iter=result.n_iter,
-        n_passes=n_passes,
+        n_passes=rows.n_passes,
+        estimated=estimated,
+        direction=direction,
         history=result.history,
     )
+
+
+def _targets(problem: Problem, objective: MultinomialObjective, cold: Evaluation) -> Targets:
+    """The sums over the rows that the certificate needs; `cold` is the evaluation at W = 0."""
+    rows = objective.rows
+    if problem.offset is None:
+        # Σ π (p − y) x̃ with p the same for all rows, as at W = 0, is −Σ π y x̃.
+        return Targets(objective.frequency, -cold.gradient_sum, rows.mean, rows.spread)
+    plain = MultinomialObjective(rows, replace(problem, offset=None), memory=0)
+    centred = -plain.evaluate(np.zeros(plain.shape)).gradient_sum
+    pi = np.full(rows.n, 1.0 / rows.n) if problem.weights is None else problem.weights / rows.total_weight
+    if problem.probabilities is not None:
+        own = np.einsum("ik,ik->i", problem.probabilities, problem.offset)
+    else:
+        own = problem.offset[np.arange(rows.n), problem.labels]
+    return Targets(objective.frequency, centred, rows.mean, rows.spread, pi @ problem.offset, float(pi @ own))
+
+
+def _finite_optimum(problem: Problem, run: Run, result: Result) -> tuple[Result, Floats | None]:
+    """Go on with a fit without a bound, once it is known whether it has a finite optimum; the direction if not.
+
+    Where classes are separated, every Newton step adds about one unit to the logits of some row, however small the
+    decrement has become; near a finite optimum the steps in the logits shrink with it. So a fit that ended with small
+    steps has an optimum, and any other is judged by a linear programme.
+    """
+    if result.reason == "certified" and _largest_move(run) <= SMALL_MOVE:
+        return result, None
+    if result.reason == "interrupted":
+        return result, None
+    from ._separation import separating_direction
+
+    at = result.evaluation
+    separation = separating_direction(problem, (at.coef, at.intercept), n_threads=run.objective.rows.workers.n_threads)
+    if separation is not None:
+        result.reason = "separated"
+        return result, separation.direction
+    if result.reason == "iterations" and result.n_iter < run.max_iter:
+        result = run.minimise()
+    return result, None
+
+
+def _largest_move(run: Run) -> float:
+    """The largest change of a difference of logits in the last direction, over the rows."""
+    rows, direction = run.objective.rows, run.direction
+    if direction is None:
+        return np.inf
+    largest = 0.0
+    for block in rows.blocks():
+        x = rows.centred(block)
+        u = x @ direction[:, : rows.d].T
+        if run.objective.has_intercept:
+            u += direction[:, -1]
+        largest = max(largest, float(np.ptp(u, axis=1).max()))
+    return largest

@@ -1,0 +1,60 @@
+"""Which preconditioner each Newton iteration takes, and when a factor of the Hessian is assembled anew."""
+
+import numpy as np
+
+from ._objective import MultinomialObjective
+from ._preconditioners import FactoredHessian, KroneckerInverse, Preconditioner
+
+# A Hessian is assembled from so many rows for each of its rows.
+ROWS_PER_PARAMETER = 10
+# Up to this number of multiplications an assembly costs no more than the overhead of a few passes.
+SMALL_ASSEMBLY = 2e7
+# The softmax of an element costs as much as so many multiplications of a matrix product.
+SOFTMAX_COST = 40.0
+
+
+class KroneckerScheme:
+    """Kronecker preconditioner with the class covariance of the current point."""
+
+    def __init__(self, inverse: KroneckerInverse, limit: int = 200) -> None:
+        self._inverse = inverse
+        self._limit = limit
+
+    def prepare(self, objective: MultinomialObjective, last_cg: int) -> tuple[Preconditioner, str, int]:
+        """Refresh the class factor: it needs the probabilities at hand and no pass."""
+        self._inverse.update(objective.class_covariance())
+        return self._inverse, "kronecker", self._limit
+
+
+class StaleFactorScheme:
+    """A factor of the Hessian, assembled anew only when that costs less than the CG steps it saves.
+
+    The first step is taken with the Kronecker inverse, which is exact at a cold start. Small problems assemble from all
+    rows at every step; others from `ROWS_PER_PARAMETER` rows for each parameter.
+    """
+
+    def __init__(self, inverse: KroneckerInverse, objective: MultinomialObjective, exact_start: bool) -> None:
+        n_classes, width = objective.shape
+        n, size = objective.rows.n, (n_classes - 1) * width
+        self._kronecker = inverse
+        self._exact = exact_start
+        self._factor: FactoredHessian | None = None
+        self._always = n * size**2 <= SMALL_ASSEMBLY
+        count = ROWS_PER_PARAMETER * size
+        self._count = count if 2 * count <= n else None
+        # What an assembly costs, in passes: multiplications, and a little for the softmax.
+        assembly = 0.5 * min(n, self._count or n) * size**2 + size**3 / 6.0
+        one_pass = n * n_classes * (2.0 * width + SOFTMAX_COST)
+        self._limit = int(np.clip(2 + assembly / one_pass, 4, 24))
+
+    def prepare(self, objective: MultinomialObjective, last_cg: int) -> tuple[Preconditioner, str, int]:
+        """Keep what there is while CG is quick with it."""
+        if self._exact:
+            self._exact = False
+            self._kronecker.update(objective.class_covariance())
+            return self._kronecker, "kronecker", 0
+        if self._factor is None or self._always or last_cg >= self._limit:
+            self._factor = FactoredHessian(objective, self._count)
+            exact = self._count is None
+            return self._factor, "fresh factor", 0 if exact else self._limit
+        return self._factor, "factor", self._limit
