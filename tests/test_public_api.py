@@ -26,7 +26,16 @@ PROMISED = {
         "softmax_vjp",
     ],
     "losses": ["cross_entropy", "cross_entropy_and_grad", "cross_entropy_hvp", "entropy", "kl_divergence"],
-    "classifiers": ["SoftmaxRegression", "load", "model_card", "reliability_table", "save", "softmax_path", "to_onnx"],
+    "classifiers": [
+        "SoftmaxRegression",
+        "SoftmaxRegressionCV",
+        "load",
+        "model_card",
+        "reliability_table",
+        "save",
+        "softmax_path",
+        "to_onnx",
+    ],
     "introspection": ["explain_dispatch", "show_config"],
 }
 

@@ -34,6 +34,7 @@ from ._losses import cross_entropy, cross_entropy_and_grad, cross_entropy_hvp, e
 # Loaded on first use, so that `import softmax` costs no more than NumPy.
 _LAZY = {
     "SoftmaxRegression": "softmax.regression",
+    "SoftmaxRegressionCV": "softmax.regression",
     "explain_dispatch": "softmax._introspection",
     "load": "softmax.persistence",
     "model_card": "softmax.persistence",
@@ -57,6 +58,7 @@ __all__ = [
     "SoftmaxError",
     "SoftmaxJacobian",
     "SoftmaxRegression",
+    "SoftmaxRegressionCV",
     "SoftmaxWarning",
     "TargetError",
     "cross_entropy",
