@@ -135,6 +135,11 @@ def test_sure_answers():
     assert sm.reliability_table([0, 1], [[1.0, 0.0], [0.0, 1.0]]).ece == 0
 
 
+def test_a_probability_on_an_edge_belongs_to_the_bin_below():
+    bins = sm.reliability_table([0, 1, 0], [[0.75, 0.25], [0.5, 0.5], [1.0, 0.0]], n_bins=4).bins
+    assert bins.count.tolist() == [0, 1, 1, 1]
+
+
 def test_summary_and_dict():
     y, p = sample()
     table = sm.reliability_table(y, p)
