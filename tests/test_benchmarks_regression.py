@@ -452,7 +452,7 @@ class TestMeasure:
         assert record["ours"] == {"status": "skipped", "reason": "SOFTMAX_DATA is not set"}
 
     def test_a_case_after_the_end_is_skipped(self):
-        record = run.run_case(BY_ID["R13-iris"], run.Bench(), ends=0.0)
+        record = run.run_case(BY_ID["R13-iris"], run.Bench(ends=0.0))
         assert "used up" in record["ours"]["reason"]
 
     def test_the_fastest_comes_first_and_the_hopeless_last(self):

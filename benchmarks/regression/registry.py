@@ -1,6 +1,6 @@
 """The cases: which data, which penalty, which target, whom to beat and by how much.
 
-`seconds` is the share of a case in the half hour of a normal run; its rivals are stopped when it is used up.
+`seconds` is the share of a case in the half hour of a normal run: its rivals are stopped when it is used up.
 """
 
 from __future__ import annotations
