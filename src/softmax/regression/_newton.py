@@ -4,8 +4,8 @@ One iteration: solve H·v = −∇f by preconditioned conjugate gradients (Hessi
 evaluate. What differs between the solvers is the preconditioner (`_schemes.py`). Steps are of unit length; where that
 overshoots, one pass evaluates the objective and its slope at several lengths at once, and the minimum of the cubic
 between the two that bracket it is taken. Where the objective still falls steeply at the end of a unit step, as it does
-along directions in which classes are nearly separated and every step adds one unit to the margins, longer ones are tried
-in the same way.
+along directions in which classes are nearly separated and every step adds one unit to the margins, longer ones are
+tried in the same way.
 
 Where some feature has no penalty, no bound on the gap exists. There the gap is estimated by half the squared Newton
 decrement, −½⟨∇f, v⟩.
@@ -32,12 +32,14 @@ STEEP = 0.3
 SUFFICIENT_DECREASE = 1e-4
 MAX_STALLS = 3
 MAX_ZOOMS = 8
-# Conjugate gradients reduce the residual to this share; in float32 while the gap is larger than this share of f.
+# Conjugate gradients reduce the residual to this share.
 FORCING = 0.1
 
 
 class Scheme(Protocol):
-    """Chooses the preconditioner of each iteration."""
+    """Chooses the preconditioner of each iteration. `single` says that products may be taken in float32."""
+
+    single: bool
 
     def prepare(self, objective: MultinomialObjective, last_cg: int) -> tuple[Preconditioner, str, int]:
         """The preconditioner, a word on it for the history, and the number of CG steps after which to stop.
@@ -139,12 +141,12 @@ class Run:
         """The direction of the next step."""
         certificate = self.certificate
         intercepts_left = certificate.coefficient_gap <= 0.5 * self.tol * certificate.objective
-        if self.targets is not None and intercepts_left and self.stalls == 0:
+        if self.targets is not None and intercepts_left and self.stalls == 0 and self.note != "intercepts":
             self.direction, self.cg, self.note = _intercept_step(self.objective, self.now), 0, "intercepts"
             return
         preconditioner, self.note, limit = self.scheme.prepare(self.objective, self.cg)
-        # Products only find a direction: float32 will do, unless a residual is asked for that its rounding hides.
-        self.objective.single = self.stalls == 0
+        # Products only find a direction: float32 will do, until a short step or none at all says that it did not.
+        self.objective.single = self.scheme.single and self.stalls == 0 and self.full_step
         self.direction, self.cg = conjugate_gradients(
             self.objective, self.now, preconditioner, limit, _enough(self.objective, certificate, self.tol)
         )

@@ -1,18 +1,19 @@
-"""Rows that a Hessian can be assembled from, in place of all: drawn by how much each can matter, weighed so that the sum
-is right on average.
+"""Rows that stand for all: drawn by how much each can matter, weighed so that sums are right on average.
 
 The share of row i in the curvature of class k is p_ik (1 − p_ik) / Σ, its share in that of the features the leverage
-l_i. Drawn with probability q_i = min(1, c·s_i), s_i = l_i + (p/K) Σ_k share_ik, and multiplied by 1/q_i, the sum over the
-drawn rows is an unbiased Hessian, and close to it in every direction that few rows determine: those rows have q_i = 1.
-A uniform draw fails there, with rare classes and rare binary features.
+l_i. Drawn with probability q_i = min(1, c·s_i), s_i = l_i + (p/K) Σ_k share_ik, and multiplied by 1/q_i, the sum over
+the drawn rows is an unbiased Hessian, and close to it in every direction that few rows determine: those rows have
+q_i = 1. A uniform draw fails there, with rare classes and rare binary features.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ._objective import MultinomialObjective
+from ._problem import Problem
 from ._rows import Floats, sum_in_order
 
 
@@ -69,3 +70,29 @@ def _chances(scores: Floats, count: int) -> Floats:
             break
         factor = new
     return np.minimum(1.0, factor * scores)
+
+
+def coarse_problem(problem: Problem, share: int, at_least: int) -> Problem:
+    """The problem on every `share`-th row of each class, or on `at_least` rows of a class where it has them; weights
+    make up for the rows left out, so that the penalty means the same.
+    """
+    n = problem.X.shape[0]
+    weights = np.ones(n) if problem.weights is None else problem.weights
+    if problem.labels is None:
+        kept, factors = np.arange(0, n, share), np.full(len(range(0, n, share)), float(share))
+    else:
+        counts = np.bincount(problem.labels, minlength=problem.n_classes)
+        wanted = np.minimum(counts, np.maximum(counts // share, at_least))
+        order = np.argsort(problem.labels, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        parts = [start + count * np.arange(m) // m for start, count, m in zip(starts, counts, wanted, strict=True) if m]
+        kept = np.sort(order[np.concatenate(parts)])
+        factors = (counts / np.maximum(wanted, 1))[problem.labels[kept]]
+    return replace(
+        problem,
+        X=problem.X[kept],
+        labels=None if problem.labels is None else problem.labels[kept],
+        probabilities=None if problem.probabilities is None else problem.probabilities[kept],
+        offset=None if problem.offset is None else problem.offset[kept],
+        weights=weights[kept] * factors,
+    )

@@ -16,6 +16,8 @@ SOFTMAX_COST = 40.0
 class KroneckerScheme:
     """Kronecker preconditioner with the class covariance of the current point."""
 
+    single = True  # a pass is bound by its matrix products, which float32 halves
+
     def __init__(self, inverse: KroneckerInverse, limit: int = 200) -> None:
         self._inverse = inverse
         self._limit = limit
@@ -32,6 +34,8 @@ class StaleFactorScheme:
     The first step is taken with the Kronecker inverse, which is exact at a cold start. Small problems assemble from all
     rows at every step; others from `ROWS_PER_PARAMETER` rows for each parameter.
     """
+
+    single = False  # a pass is short, and raw units spread the entries of a product widely
 
     def __init__(self, inverse: KroneckerInverse, objective: MultinomialObjective, exact_start: bool) -> None:
         n_classes, width = objective.shape

@@ -13,6 +13,7 @@ from ._objective import Evaluation, MultinomialObjective
 from ._preconditioners import KroneckerInverse
 from ._problem import Problem, Progress, Solution
 from ._rows import Floats, rows_of
+from ._sampling import coarse_problem
 from ._schemes import KroneckerScheme, StaleFactorScheme
 from ._threads import Workers
 
@@ -20,6 +21,12 @@ from ._threads import Workers
 FACTOR_LIMIT = 3000
 # Beyond this number of features their covariance is taken as diagonal: its eigenvectors would cost more than the fit.
 COVARIANCE_LIMIT = 4096
+# Fits of at least so many rows start from the optimum of every eighth row, found to one part in a hundred.
+COARSE_FROM = 10_000
+COARSE_SHARE = 8
+COARSE_ROWS_PER_FEATURE = 10
+COARSE_TOL = 1e-2
+COARSE_MAX_ITER = 30
 # A fit without a bound that has not ended after so many iterations is suspected to have no finite optimum.
 SUSPECT = 10
 # The last Newton step of a fit with a finite optimum changes no difference of logits by more than this.
@@ -112,6 +119,7 @@ def solve_smooth(
     begin = objective.evaluate(cold)
     estimated = not problem.ridge.all()
     targets = None if estimated else _targets(problem, objective, begin)
+    start, before = (start, 0) if start is not None else _coarse_start(problem, workers, chosen)
     if start is not None:
         warm = objective.evaluate(objective.point_of(*start))
         begin = warm if warm.value < begin.value else objective.evaluate(cold)
@@ -135,11 +143,36 @@ def solve_smooth(
         grad_norm=certificate.grad_norm,
         reason=result.reason,
         n_iter=result.n_iter,
-        n_passes=rows.n_passes,
+        n_passes=rows.n_passes + before,
         estimated=estimated,
         direction=direction,
         history=result.history,
     )
+
+
+def _coarse_start(problem: Problem, workers: Workers, solver: str) -> tuple[tuple[Floats, Floats] | None, int]:
+    """The optimum for a part of the rows, and what it cost in passes over all of them; (None, 0) for a short fit.
+
+    Most Newton steps go into finding the scale of the coefficients, above all where rare classes are nearly separated;
+    a few thousand rows tell it as well as all.
+    """
+    n, d = problem.X.shape
+    if solver != "newton" or n < COARSE_FROM or n < COARSE_SHARE * COARSE_ROWS_PER_FEATURE * d:
+        return None, 0
+    coarse = coarse_problem(problem, COARSE_SHARE, COARSE_ROWS_PER_FEATURE * d)
+    if 2 * coarse.X.shape[0] > n or not problem.ridge.all():
+        return None, 0
+    solution = solve_smooth(
+        coarse,
+        workers,
+        solver=solver,
+        tol=COARSE_TOL,
+        max_iter=COARSE_MAX_ITER,
+        start=None,
+        progress=None,
+        announce=None,
+    )
+    return (solution.coef, solution.intercept), round(solution.n_passes * coarse.X.shape[0] / n)
 
 
 def _targets(problem: Problem, objective: MultinomialObjective, cold: Evaluation) -> Targets:
