@@ -33,8 +33,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 # Beyond this number of coefficients their covariance takes longer than the fit.
-MOST_INFERRED = 1500
-MOST_WORK = 2e11  # rows × coefficients², the multiplications of a covariance
+MOST_INFERRED = 500
+MOST_WORK = 5e10  # rows × coefficients², the multiplications of a covariance
 
 
 @dataclass(frozen=True, eq=False)
