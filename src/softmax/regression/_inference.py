@@ -449,7 +449,8 @@ def _null(design: Design) -> tuple[float, int]:
     if problem.offset is None:
         likelihood = evaluate(alone, theta, information=False).likelihood
     else:
-        likelihood = _maximise(alone, theta, None, ["intercept"], [], None).point.likelihood
+        labels = list(range(problem.n_classes))
+        likelihood = _maximise(alone, theta, None, ["intercept"], labels, None).point.likelihood
     return likelihood, others * (design.n_features - 1)
 
 
@@ -522,16 +523,15 @@ def _dependence(
 def _separated(design: Design, direction: Floats, names: list[str], labels: list[Any]) -> OptionError:
     """Name the classes and columns of a direction (K, p) along which the likelihood grows for ever."""
     first = int(design.problem.intercept)
-    spread = direction * np.concatenate([np.ones(first), design.scale])
-    classes = np.argsort(-np.max(np.abs(spread), axis=1), kind="stable")[:2]
-    columns = first + np.argsort(-np.max(np.abs(spread[:, first:]), axis=0), kind="stable")
-    largest = np.max(np.abs(spread[:, first:])) if spread.shape[1] > first else 0.0
-    which = " and ".join(repr(labels[k]) for k in sorted(classes)) if labels else "two classes"
-    telling = [j for j in columns if np.max(np.abs(spread[:, j])) > 1e-3 * largest][:5]
-    named = ", ".join(f"{names[j]} ({direction[classes[0], j]:+.3g})" for j in telling)
-    whose = f" of class {labels[classes[0]]!r}" if labels else ""
+    spread = (direction * np.concatenate([np.ones(first), design.scale]))[:, first:]
+    main = int(np.argmax(np.ptp(spread, axis=0)))
+    high, low = int(np.argmax(spread[:, main])), int(np.argmin(spread[:, main]))
+    steps = spread[high] - spread[low]
+    order = [int(j) for j in np.argsort(-np.abs(steps), kind="stable") if abs(steps[j]) > 1e-3 * np.max(np.abs(steps))]
+    difference = (direction[high] - direction[low])[first:]
+    named = ", ".join(f"{names[first + j]} ({difference[j]:+.3g})" for j in order[:5])
     return OptionError(
-        f"no finite estimate exists: a combination of features separates classes, {which} above all, and the "
-        f"likelihood grows for ever along a direction with these coefficients{whose}: {named}. Drop or merge the "
-        "features or classes, or fit with a penalty (assume='sandwich' says what its standard errors mean)."
+        "no finite estimate exists: a combination of features separates classes, and the likelihood grows for ever as "
+        f"the coefficients of class {labels[high]!r} less those of class {labels[low]!r} move along {named}. Drop or "
+        "merge the features or classes, or fit with a penalty (assume='sandwich' says what its standard errors mean)."
     )

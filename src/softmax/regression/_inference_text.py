@@ -33,7 +33,7 @@ def text_of(result: SoftmaxInference, level: float) -> str:
                 f"{z_text(result.zvalues[i, j]):>9}{p_text(result.log_pvalues[i, j]):>8}"
                 f"{number(bounds[i, j, 0]):>11}{number(bounds[i, j, 1]):>11}"
             )
-    lines += ["-" * WIDTH, *_joint(result), "=" * WIDTH, *_notes(result)]
+    lines += [*_joint(result), "=" * WIDTH, *_notes(result)]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -67,7 +67,7 @@ def _joint(result: SoftmaxInference) -> list[str]:
     if len(result.classes) == 2:
         return []
     tests = result.wald_tests()
-    lines = [f"{'Joint tests':{NAME}}{f'χ²({tests.df})':>11}{'P>χ²':>10}"]
+    lines = ["-" * WIDTH, f"{'Joint tests':{NAME}}{f'χ²({tests.df})':>11}{'P>χ²':>10}"]
     lines += [
         f"{shortened(name, NAME - 1):{NAME}}{number(statistic):>11}{p_text(log_p):>10}"
         for name, statistic, log_p in zip(tests.feature_names, tests.statistics, tests.log_pvalues, strict=True)
