@@ -52,20 +52,27 @@ class Block:
 
 def fit_kernels() -> Any:
     """The kernel set for the passes of a fit: compiled, or NumPy under SOFTMAX_KERNELS=portable or without Numba."""
+    from softmax._dispatch import wants_portable
     from softmax._kernels import portable_fit
 
-    return portable_fit
+    if wants_portable():
+        return portable_fit
+    try:
+        from softmax._kernels.cpu import fit
+    except ImportError:
+        return portable_fit
+    return fit
 
 
 class _Rows:
-    """What both storages share. A subclass sets `matrix` (the passes), `_sums` and `second_moment`."""
+    """What both storages share; `matrix` holds the passes."""
 
-    matrix: Any
-
-    def __init__(self, X: Any, weights: Floats | None, n_classes: int, workers: Workers) -> None:
+    def __init__(self, X: Any, matrix: Any, weights: Floats | None, n_classes: int, workers: Workers) -> None:
         self.X = X
+        self.matrix = matrix
         self.n, self.d = X.shape
         self.weights = weights
+        self._weights = np.empty(0) if weights is None else np.ascontiguousarray(weights, np.float64)
         self.total_weight = float(self.n) if weights is None else float(weights.sum())
         self.workers = workers
         self.block_rows = min(self._block_size(n_classes), self.n)
@@ -78,9 +85,9 @@ class _Rows:
         ]
 
     def _block_size(self, n_classes: int) -> int:
-        # An odd multiple of 16: with a power of 2 the rows of a (K, m) block would compete for the same cache lines.
+        tile = int(self.matrix.tile)
         size = int(np.clip(BLOCK_ELEMENTS // max(n_classes, self.d // 2, 1), 48, 8192))
-        return (size // 32) * 32 + 16
+        return max(size // tile, 1) * tile
 
     def _split(self, parts: int) -> list[tuple[int, int]]:
         parts = max(1, min(parts, self.n_blocks))
@@ -96,6 +103,9 @@ class _Rows:
         several = accumulator * SPANS_PER_THREAD * threads <= 0.02 * self.X.size
         wanted = SPANS_PER_THREAD * threads if several else threads
         return self._split(min(wanted, max(1, ACCUMULATORS // max(accumulator, 1))))
+
+    def _few_spans(self, elements: int) -> list[tuple[int, int]]:
+        return self._split(min(self.workers.n_threads, max(1, ACCUMULATORS // max(elements, 1))))
 
     def run(self, task: Callable[[tuple[int, int]], Result], accumulator: int = 0) -> list[Result]:
         """`task` over the spans of a pass."""
@@ -145,13 +155,12 @@ class DenseRows(_Rows):
     def __init__(
         self, X: npt.NDArray[Any], weights: Floats | None, n_classes: int, centre: bool, workers: Workers
     ) -> None:
-        super().__init__(X, weights, n_classes, workers)
+        super().__init__(X, fit_kernels().Dense(X, n_classes), weights, n_classes, workers)
         self._moments(centre)
         spread = np.where(self.flat, np.inf, self.spread)
         far = np.max(np.abs(self.mean) / np.maximum(spread, np.finfo(np.float64).tiny), initial=0.0)
         self.origin = self.mean if far > CANCELLATION else np.zeros(self.d)
         self.single_origin = self.mean if far > SINGLE_CANCELLATION else np.zeros(self.d)
-        self.matrix = fit_kernels().Dense(X, self.block_rows)
 
     def block(self, block: Block) -> Floats:
         """X[rows] − origin in float64: a view where nothing has to change."""
@@ -169,18 +178,15 @@ class DenseRows(_Rows):
         return rows
 
     def _sums(self, centre: Floats | None) -> Floats:
+        at = np.empty(0) if centre is None else centre
+
         def span_sum(span: tuple[int, int]) -> Floats:
             total = np.zeros(self.d)
-            for start in range(*span, self.block_rows):
-                own = slice(start, min(start + self.block_rows, span[1]))
-                rows = self.X[own].astype(np.float64, copy=False)
-                if centre is not None:
-                    rows = (rows - centre) ** 2
-                total += rows.sum(axis=0) if self.weights is None else self.weights[own] @ rows
+            self.matrix.column_sums(*span, self._weights, at, total)
             return total
 
         self.count_pass()
-        return sum_in_order(self.run(span_sum))
+        return sum_in_order(self.run(span_sum, self.d))
 
     def second_moment(self) -> Floats:
         """Σ_i π_i (x_i − mean)(x_i − mean)ᵀ, (d, d) symmetric, π the weights over their sum."""
@@ -205,10 +211,9 @@ class SparseRows(_Rows):
     """
 
     def __init__(self, X: Any, weights: Floats | None, n_classes: int, centre: bool, workers: Workers) -> None:
-        super().__init__(X, weights, n_classes, workers)
+        super().__init__(X, fit_kernels().Sparse(X, n_classes), weights, n_classes, workers)
         self._moments(centre)
         self.origin = self.single_origin = np.zeros(self.d)
-        self.matrix = fit_kernels().Sparse(X, self.block_rows)
 
     def centred(self, block: Block) -> Floats:
         """X[rows] − mean as a dense float64 array: for few features only."""
@@ -220,36 +225,37 @@ class SparseRows(_Rows):
         return rows
 
     def _sums(self, centre: Floats | None) -> Floats:
-        X = self.X
+        at = np.empty(0) if centre is None else centre
 
         def span_sum(span: tuple[int, int]) -> Floats:
-            total = np.zeros(self.d)
-            for start in range(*span, self.block_rows):
-                stop = min(start + self.block_rows, span[1])
-                own = slice(X.indptr[start], X.indptr[stop])
-                columns, values = X.indices[own], X.data[own].astype(np.float64, copy=False)
-                weights: Any = 1.0
-                if self.weights is not None:
-                    weights = np.repeat(self.weights[start:stop], np.diff(X.indptr[start : stop + 1]))
-                if centre is not None:
-                    # Entries that are not stored are 0: their share is added below, for all of them at once.
-                    values = (values - centre[columns]) ** 2 - centre[columns] ** 2
-                np.add.at(total, columns, weights * values)
+            total = np.zeros((3, self.d))
+            self.matrix.column_sums(*span, self._weights, at, total)
             return total
 
         self.count_pass()
-        total = sum_in_order(self.run(span_sum, self.d))
-        return total if centre is None else np.maximum(total + self.total_weight * centre**2, 0.0)
+        sums, weight, number = sum_in_order(self.run(span_sum, 3 * self.d))
+        if centre is None:
+            return sums
+        # Entries that are not stored are 0, each at the distance of the mean.
+        rest = np.where(number == self.n, 0.0, np.maximum(self.total_weight - weight, 0.0))
+        total: Floats = sums + rest * centre**2
+        return total
 
     def second_moment(self) -> Floats:
         """Σ_i π_i (x_i − mean)(x_i − mean)ᵀ, (d, d) symmetric; its diagonal (d,) beyond MOMENT_LIMIT features."""
         if self.d > MOMENT_LIMIT:
             return self.spread**2
-        X = self.X
-        weighted = X.astype(np.float64) if self.weights is None else X.multiply(self.weights[:, None]).tocsr()
-        moment: Floats = (X.T @ weighted).toarray() / self.total_weight
+
+        def span_moment(span: tuple[int, int]) -> Floats:
+            total = np.zeros((self.d, self.d))
+            self.matrix.second_moment(*span, self._weights, total)
+            return total
+
         self.count_pass()
-        return moment - np.outer(self.mean, self.mean)
+        moment = mirrored(sum_in_order(self.workers.map(span_moment, self._few_spans(self.d**2))))
+        moment /= self.total_weight
+        moment -= np.outer(self.mean, self.mean)
+        return moment
 
 
 def rows_of(X: Any, weights: Floats | None, n_classes: int, centre: bool, workers: Workers) -> DenseRows | SparseRows:

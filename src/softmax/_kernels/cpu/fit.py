@@ -1,0 +1,289 @@
+"""The passes of a fit, compiled: `Dense` and `Sparse` with the methods of `portable_fit`, whose docstrings hold."""
+
+from typing import Any
+
+import numpy as np
+
+from . import fit_dense, fit_sparse
+from .fit_products import pack
+from .fit_vectors import REGISTER
+
+# Rows of a tile: a multiple of 16. More rows make up for the accumulators, which are read and written once a tile.
+TILE = 48
+LARGE_TILE = 96
+LARGE_FROM = 64  # classes
+
+
+class _Memory:
+    """Memory under an interface that does not say it is read-only: kernels are compiled for one kind and write none."""
+
+    def __init__(self, owner: Any, address: int, size: int, dtype: np.dtype[Any]) -> None:
+        self.owner = owner
+        self.__array_interface__ = {
+            "data": (address, False),
+            "shape": (size,),
+            "typestr": dtype.str,
+            "version": 3,
+        }
+
+
+def flat_view(x: Any) -> tuple[Any, int]:
+    """(all memory between the first and the last element of x as one axis, the position of x[0, ...] in it)."""
+    if x.size == 0:
+        return np.empty(0, x.dtype), 0
+    low = sum(min(0, (n - 1) * s) for n, s in zip(x.shape, x.strides, strict=True))
+    high = sum(max(0, (n - 1) * s) for n, s in zip(x.shape, x.strides, strict=True))
+    address = x.__array_interface__["data"][0] + low
+    size = (high - low) // x.itemsize + 1
+    return np.asarray(_Memory(x, address, size, x.dtype)), -low // x.itemsize
+
+
+def _padded(n: int, to: int) -> int:
+    return -(-n // to) * to
+
+
+class Goal:
+    """What logits are compared with, as the kernels take it: (labels, soft, weights, offset) along one axis each."""
+
+    def __init__(self, labels: Any, soft: Any, weights: Any, offset: Any, n_classes: int) -> None:
+        self.n_classes = n_classes
+        self.arrays = tuple(flat_view(np.ascontiguousarray(x).reshape(-1))[0] for x in (labels, soft, weights, offset))
+
+
+class Dense:
+    """A dense X of float32 or float64 in any order."""
+
+    def __init__(self, X: Any, n_classes: int) -> None:
+        if any(s % X.itemsize for s in X.strides) or not X.flags.aligned:
+            X = np.ascontiguousarray(X)
+        self.X = X
+        self.n, self.d = X.shape
+        flat, base = flat_view(X)
+        self._x = flat, base, X.strides[0] // X.itemsize, X.strides[1] // X.itemsize, self.d
+        self.tile = TILE if n_classes < LARGE_FROM else LARGE_TILE
+
+    goal = Goal
+
+    def kept_size(self, n_classes: int) -> int:
+        """Elements of `kept`."""
+        return n_classes * _padded(self.n, self.tile)
+
+    def prepared(self, coef: Any, constant: Any, n_classes: int, single: bool) -> tuple[Any, Any]:
+        dtype, lanes = (np.float32, REGISTER // 4) if single else (np.float64, REGISTER // 8)
+        size = _padded(len(coef), lanes)
+        packed = np.empty(size * self.d, dtype)
+        pack(coef, packed)
+        padded = np.zeros(size, dtype)
+        padded[: len(coef)] = constant
+        return packed, padded
+
+    def accumulator(self, size: int, n_classes: int, single: bool, rough: bool) -> Any:
+        return np.zeros((_padded(size, 4), _padded(self.d, REGISTER // (4 if single else 8))))
+
+    def collected(self, accumulators: list[Any], size: int, n_classes: int) -> Any:
+        total = accumulators[0]
+        for part in accumulators[1:]:
+            total += part
+        return total[:size, : self.d]
+
+    def kept_block(self, kept: Any, n_classes: int, start: int, stop: int) -> Any:
+        end = min(_padded(stop, self.tile), _padded(self.n, self.tile))
+        tiles = kept[n_classes * start : n_classes * end].reshape(-1, n_classes, self.tile)
+        return tiles.transpose(1, 0, 2).reshape(n_classes, -1)[:, : stop - start]
+
+    def evaluate(
+        self, start: int, stop: int, at: Any, shift: Any, goal: Any, kept: Any, losses: Any, gradient: Any, excess: Any
+    ) -> None:
+        fit_dense.evaluate(
+            *self._x,
+            shift,
+            start,
+            stop,
+            self.tile,
+            *at,
+            goal.n_classes,
+            goal.arrays,
+            kept,
+            losses,
+            gradient.reshape(-1),
+            gradient.shape[1],
+            excess,
+        )
+
+    def product(
+        self, start: int, stop: int, move: Any, shift: Any, goal: Any, kept: Any, gradient: Any, excess: Any
+    ) -> None:
+        fit_dense.product(
+            *self._x,
+            shift,
+            start,
+            stop,
+            self.tile,
+            *move,
+            goal.n_classes,
+            goal.arrays[2],
+            kept,
+            gradient.reshape(-1),
+            gradient.shape[1],
+            excess,
+        )
+
+    def product_anew(
+        self, start: int, stop: int, at: Any, move: Any, shift: Any, goal: Any, gradient: Any, excess: Any
+    ) -> None:
+        fit_dense.product_anew(
+            *self._x,
+            shift,
+            start,
+            stop,
+            self.tile,
+            *at,
+            *move,
+            goal.n_classes,
+            goal.arrays,
+            gradient.reshape(-1),
+            gradient.shape[1],
+            excess,
+        )
+
+    def along(self, start: int, stop: int, at: Any, move: Any, shift: Any, goal: Any, steps: Any, sums: Any) -> None:
+        fit_dense.along(
+            *self._x,
+            shift,
+            start,
+            stop,
+            self.tile,
+            *at,
+            *move,
+            goal.n_classes,
+            goal.arrays,
+            steps,
+            sums.reshape(-1),
+        )
+
+    def probabilities(self, start: int, stop: int, at: Any, shift: Any, goal: Any) -> Any:
+        out = np.empty((goal.n_classes, stop - start))
+        fit_dense.probabilities(*self._x, shift, start, stop, self.tile, *at, goal.n_classes, goal.arrays[3], out)
+        return out
+
+    def column_sums(self, start: int, stop: int, weights: Any, centre: Any, total: Any) -> None:
+        """total (d,) += Σ w x over rows; with a centre, Σ w (x − centre)²."""
+        fit_dense.column_sums(*self._x, start, stop, weights, centre, total)
+
+
+class Sparse:
+    """A SciPy CSR matrix or array of float32 or float64."""
+
+    goal = Goal
+    tile = 1
+
+    def __init__(self, X: Any, n_classes: int) -> None:
+        self.X = X
+        self.n, self.d = X.shape
+        ends = np.asarray(X.indptr, np.int64)
+        self._x = tuple(flat_view(np.ascontiguousarray(x))[0] for x in (X.data, X.indices, ends))
+
+    def kept_size(self, n_classes: int) -> int:
+        return n_classes * self.n
+
+    def prepared(self, coef: Any, constant: Any, n_classes: int, single: bool) -> tuple[Any, Any]:
+        dtype, lanes = (np.float32, REGISTER // 4) if single else (np.float64, REGISTER // 8)
+        size, sets = _padded(n_classes, lanes), len(coef) // n_classes
+        turned = np.zeros((self.d, sets, size), dtype)
+        turned[:, :, :n_classes] = coef.reshape(sets, n_classes, self.d).transpose(2, 0, 1)
+        padded = np.zeros((sets, size), dtype)
+        padded[:, :n_classes] = constant.reshape(sets, n_classes)
+        return turned.reshape(-1), padded.reshape(-1)
+
+    def accumulator(self, size: int, n_classes: int, single: bool, rough: bool) -> Any:
+        padded = _padded(n_classes, REGISTER // (4 if single else 8))
+        return np.zeros((self.d, size // n_classes, padded), np.float32 if rough and single else np.float64)
+
+    def collected(self, accumulators: list[Any], size: int, n_classes: int) -> Any:
+        total = accumulators[0]
+        for part in accumulators[1:]:
+            total += part
+        result = np.empty((size // n_classes, n_classes, self.d))
+        result[...] = total[:, :, :n_classes].transpose(1, 2, 0)
+        return result.reshape(size, self.d)
+
+    def kept_block(self, kept: Any, n_classes: int, start: int, stop: int) -> Any:
+        return kept[n_classes * start : n_classes * stop].reshape(-1, n_classes).T
+
+    def evaluate(
+        self, start: int, stop: int, at: Any, shift: Any, goal: Any, kept: Any, losses: Any, gradient: Any, excess: Any
+    ) -> None:
+        size, sums = _lane_sums(gradient)
+        fit_sparse.evaluate(
+            *self._x,
+            start,
+            stop,
+            *at,
+            size,
+            goal.n_classes,
+            goal.arrays,
+            kept,
+            losses,
+            gradient.reshape(-1),
+            sums.reshape(-1),
+        )
+        excess += sums[:, : goal.n_classes].ravel()
+
+    def product(
+        self, start: int, stop: int, move: Any, shift: Any, goal: Any, kept: Any, gradient: Any, excess: Any
+    ) -> None:
+        size, sums = _lane_sums(gradient)
+        fit_sparse.product(
+            *self._x,
+            start,
+            stop,
+            *move,
+            size,
+            goal.n_classes,
+            goal.arrays[2],
+            kept,
+            gradient.reshape(-1),
+            sums.reshape(-1),
+        )
+        excess += sums[:, : goal.n_classes].ravel()
+
+    def product_anew(
+        self, start: int, stop: int, at: Any, move: Any, shift: Any, goal: Any, gradient: Any, excess: Any
+    ) -> None:
+        size, sums = _lane_sums(gradient)
+        fit_sparse.product_anew(
+            *self._x,
+            start,
+            stop,
+            *at,
+            *move,
+            size,
+            goal.n_classes,
+            goal.arrays,
+            gradient.reshape(-1),
+            sums.reshape(-1),
+        )
+        excess += sums[:, : goal.n_classes].ravel()
+
+    def along(self, start: int, stop: int, at: Any, move: Any, shift: Any, goal: Any, steps: Any, sums: Any) -> None:
+        size = at[1].size
+        fit_sparse.along(*self._x, start, stop, *at, *move, size, goal.n_classes, goal.arrays, steps, sums.reshape(-1))
+
+    def probabilities(self, start: int, stop: int, at: Any, shift: Any, goal: Any) -> Any:
+        out = np.empty((stop - start, goal.n_classes))
+        fit_sparse.probabilities(*self._x, start, stop, *at, at[1].size, goal.n_classes, goal.arrays[3], out)
+        return out.T
+
+    def column_sums(self, start: int, stop: int, weights: Any, centre: Any, total: Any) -> None:
+        """total (3, d) += (Σ w (x − centre)^power, Σ w, number) of the stored entries; power 1 or, with a centre, 2."""
+        fit_sparse.column_sums(*self._x, start, stop, weights, centre, total)
+
+    def second_moment(self, start: int, stop: int, weights: Any, total: Any) -> None:
+        """total (d, d), its lower triangle, += Σ w x xᵀ."""
+        fit_sparse.second_moment(*self._x, start, stop, weights, total)
+
+
+def _lane_sums(gradient: Any) -> tuple[int, Any]:
+    """(S, zeros (R, S) for the sums of residuals) for a gradient (d, R, S)."""
+    _, sets, size = gradient.shape
+    return size, np.zeros((sets, size))
