@@ -6,6 +6,7 @@ import pytest
 
 from softmax.regression._certificate import Targets, certify
 from softmax.regression._objective import MultinomialObjective
+from softmax.regression._problem import Problem
 from softmax.regression._rows import DenseRows
 from softmax.regression._solvers import solve
 from softmax.regression._threads import Workers
@@ -35,6 +36,12 @@ def classes_and_rows(case):
 
 
 CASES = ["plain", "peaked", "separable", "badly-scaled", "rare-class", "weighted", "two-classes"]
+
+
+def problem_of(X, labels, weights, penalty, intercept):
+    """The problem with the same penalty on every feature."""
+    ridge = np.full(X.shape[1], penalty)
+    return Problem(X, labels, int(labels.max()) + 1, ridge, weights=weights, intercept=intercept)
 
 
 def targets_of(objective):
@@ -127,27 +134,17 @@ def test_gap_is_at_least_the_true_gap(case, intercept):
     rng = np.random.default_rng(0)
     with mpmath.workdps(50), Workers(None) as workers:
         rows = DenseRows(X, weights, n_classes, intercept, workers)
-        tight = solve(
-            rows,
-            labels,
-            n_classes,
-            penalty=penalty,
-            intercept=intercept,
-            solver="newton",
-            tol=1e-13,
-            max_iter=100,
-            start=None,
-            progress=None,
-        )
-        at = tight.evaluation
+        problem = problem_of(X, labels, weights, penalty, intercept)
+        at = solve(problem, solver="newton", tol=1e-13, max_iter=100, n_threads=1)
         start = np.column_stack([at.coef, at.intercept]) if intercept else at.coef
         optimum = exact_optimum(X, labels, weights, penalty, intercept, start)
-        objective = MultinomialObjective(rows, labels, n_classes, penalty, intercept)
+        objective = MultinomialObjective(rows, problem)
+        point = objective.point_of(at.coef, at.intercept)
         targets = targets_of(objective)
         seen = []
         for noise in [0.0, 1e-12, 1e-9, 1e-6, 1e-3, 0.1, 1.0]:
-            shift = noise * rng.standard_normal(objective.shape) * np.abs(at.point).max(axis=0)
-            now = objective.evaluate(at.point + shift)
+            shift = noise * rng.standard_normal(objective.shape) * np.abs(point).max(axis=0)
+            now = objective.evaluate(point + shift)
             certificate = certificate_of(objective, now, targets)
             exact = exact_objective(X, labels, weights, penalty, now.coef.tolist(), now.intercept.tolist())
             true_gap = exact - optimum
@@ -167,7 +164,7 @@ def test_the_moved_dual_point_is_feasible_and_gives_the_gap(case):
     n_classes = labels.max() + 1
     with Workers(None) as workers:
         rows = DenseRows(X, weights, n_classes, True, workers)
-        objective = MultinomialObjective(rows, labels, n_classes, penalty, True)
+        objective = MultinomialObjective(rows, problem_of(X, labels, weights, penalty, True))
         coef = np.random.default_rng(1).standard_normal((n_classes, X.shape[1])) / rows.spread
         now = objective.evaluate(objective.joined(coef, np.linspace(0, 1, n_classes)))
         certificate = certificate_of(objective, now, targets_of(objective))
@@ -201,7 +198,7 @@ def test_the_intercept_gradient_alone_makes_a_gap():
     with Workers(None) as workers:
         rows = DenseRows(X, weights, 3, True, workers)
         # With λ this large W is 0 and only the intercept is left to be wrong.
-        objective = MultinomialObjective(rows, labels, 3, 1e12, True)
+        objective = MultinomialObjective(rows, problem_of(X, labels, weights, 1e12, True))
         zero = objective.evaluate(np.column_stack([np.zeros((3, 3)), np.log(objective.frequency)]))
         targets = targets_of(objective)
         wrong = np.log(objective.frequency) + np.array([0.5, 0.0, 0.0])
@@ -217,9 +214,37 @@ def test_without_intercept_gradient_the_gap_is_the_strong_convexity_bound():
     X, labels, weights, penalty = classes_and_rows("plain")
     with Workers(None) as workers:
         rows = DenseRows(X, weights, 3, False, workers)
-        objective = MultinomialObjective(rows, labels, 3, penalty, False)
+        objective = MultinomialObjective(rows, problem_of(X, labels, weights, penalty, False))
         now = objective.evaluate(np.ones(objective.shape) * [[1.0], [0.0], [-1.0]])
         targets = targets_of(objective)
         certificate = certificate_of(objective, now, targets)
     np.testing.assert_allclose(certificate.gap, np.linalg.norm(now.gradient) ** 2 / (2 * penalty), rtol=1e-12)
     np.testing.assert_allclose(certificate.grad_norm, np.linalg.norm(now.gradient), rtol=1e-14)
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
+def test_the_bound_holds_with_offsets_and_a_penalty_of_each_feature(soft):
+    X, labels, weights, _ = classes_and_rows("weighted")
+    rng = np.random.default_rng(3)
+    targets = rng.dirichlet(np.ones(3), len(X)) if soft else None
+    problem = Problem(
+        X,
+        None if soft else labels,
+        3,
+        np.array([1e-3, 0.1, 1.0]),
+        probabilities=targets,
+        weights=weights,
+        offset=rng.standard_normal((len(X), 3)),
+    )
+    optimum = solve(problem, tol=1e-12, n_threads=1)
+    assert optimum.reason == "certified"
+    assert not optimum.estimated
+    for steps in (1, 2, 3):
+        early = solve(problem, tol=1e-12, max_iter=steps, n_threads=1)
+        assert early.gap >= early.objective - optimum.objective > 0
+        assert early.gap <= 1e4 * (early.objective - optimum.objective)
+    z = X @ optimum.coef.T + optimum.intercept + problem.offset
+    truth = np.eye(3)[labels] if targets is None else targets
+    loss = (np.logaddexp.reduce(z, axis=1) - (truth * z).sum(axis=1)) @ weights / weights.sum()
+    expected = loss + 0.5 * (problem.ridge * optimum.coef**2).sum()
+    np.testing.assert_allclose(optimum.objective, expected, rtol=1e-13)

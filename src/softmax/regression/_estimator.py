@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 
 from softmax._errors import NotCertifiedWarning
 
+from ._callbacks import CallbackSupport, bridge, with_callbacks
 from ._inputs import Inputs, prepare
 from ._predictions import LinearClassifierMixin
 from ._problem import Progress, Solution
@@ -17,8 +18,11 @@ from ._rows import Floats
 from ._solvers import DEFAULT_MAX_ITER, solve
 from ._state import restore, state_of
 
+if TYPE_CHECKING:
+    from ._inference_result import SoftmaxInference
 
-class SoftmaxRegression(LinearClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+
+class SoftmaxRegression(CallbackSupport, LinearClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     r"""Softmax (multinomial logistic) regression, fitted until its optimality is certified.
 
     The model is p(y = k | x) = softmax(W x + b)_k. With weights π_i = s_i / Σ s (sample times class weight) the fit
@@ -166,6 +170,7 @@ class SoftmaxRegression(LinearClassifierMixin, BaseEstimator):  # type: ignore[m
         self.random_state = random_state
         self.verbose = verbose
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> Self:
         """Fit the model.
 
@@ -200,6 +205,14 @@ class SoftmaxRegression(LinearClassifierMixin, BaseEstimator):  # type: ignore[m
             scikit-learn's own, if X or y is not numeric, empty or of the wrong shape.
         """
         inputs = prepare(self, X, y, sample_weight, offset)
+        watch = bridge(
+            self,
+            X,
+            y,
+            classes=inputs.classes,
+            also=self._reporter(),
+            metadata={"sample_weight": sample_weight, "offset": offset},
+        )
         solution = solve(
             inputs.problem,
             solver=self.solver,
@@ -207,11 +220,56 @@ class SoftmaxRegression(LinearClassifierMixin, BaseEstimator):  # type: ignore[m
             max_iter=DEFAULT_MAX_ITER if self.max_iter is None else int(self.max_iter),
             start=self._start(inputs),
             n_threads=self.n_threads,
-            progress=self._reporter(),
+            progress=watch,
             announce=self._announce if self.verbose else None,
         )
         self._keep(inputs, solution)
+        watch.close()
         return self
+
+    def inference(self, X: Any, y: Any, **options: Any) -> "SoftmaxInference":
+        """Return standard errors, tests and intervals of the coefficients, from the data of the fit.
+
+        Parameters
+        ----------
+        X, y : as in `fit`
+            The data that the model was fitted to.
+        **options
+            Those of :func:`softmax.regression.infer`: sample_weight, offset, reference, parametrisation, covariance,
+            clusters, assume, level.
+
+        Returns
+        -------
+        SoftmaxInference
+            With ``summary()``, ``bse``, ``pvalues``, ``conf_int()`` and the like.
+
+        Raises
+        ------
+        OptionError
+            For a penalised fit without ``assume="sandwich"``, or where no finite estimate exists.
+        """
+        from ._inference import infer
+
+        return infer(self, X, y, **options)
+
+    def calibrate(self, X: Any, y: Any, *, cv: Any = 5, sample_weight: Any = None, offset: Any = None) -> Self:
+        """Set `temperature_`, which divides the logits of ``predict_proba``, from rows that had no part in a fit.
+
+        Parameters
+        ----------
+        X, y, sample_weight, offset : as in `fit`
+            The data of the fit; with ``cv="prefit"``, other data.
+        cv : int, splitter, iterable of (train, test) or "prefit", default=5
+            How rows are held out from clones of the model; "prefit" takes the model's own logits for X, which it must
+            not have seen.
+
+        Returns
+        -------
+        self
+        """
+        from ._calibration import calibrate
+
+        return calibrate(self, X, y, cv=cv, sample_weight=sample_weight, offset=offset)
 
     def _start(self, inputs: Inputs) -> tuple[Floats, Floats] | None:
         """Where a warm start begins, or None."""
@@ -258,7 +316,7 @@ class SoftmaxRegression(LinearClassifierMixin, BaseEstimator):  # type: ignore[m
             self.status_ = "estimated" if solution.estimated else "certified"
             return
         self.status_ = "separated" if solution.reason == "separated" else "not converged"
-        warnings.warn(self._complaint(solution), NotCertifiedWarning, stacklevel=3)
+        warnings.warn(self._complaint(solution), NotCertifiedWarning, stacklevel=4)
 
     def _complaint(self, solution: Solution) -> str:
         """Why a fit did not reach its tolerance, how far it came, and what to change."""

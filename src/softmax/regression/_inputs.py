@@ -195,7 +195,8 @@ def refuse_not_finite(X: Any, names: npt.NDArray[Any] | None) -> None:
             continue
         place = int(np.argmax(bad))
         if scipy.sparse.issparse(X):
-            row, column = int(np.searchsorted(X.indptr, start + place, side="right")) - 1, X.indices[start + place]
+            row = int(np.searchsorted(X.indptr, start + place, side="right")) - 1
+            column = int(X.indices[start + place])
             value = values[start + place]
         else:
             row, column = start + place // X.shape[1], place % X.shape[1]
@@ -207,7 +208,7 @@ def refuse_not_finite(X: Any, names: npt.NDArray[Any] | None) -> None:
             if np.isnan(value)
             else "A value too large for its dtype, or a division by 0, is the usual cause."
         )
-        raise ArrayValueError(f"Input X contains {kind} at row {row}, column {int(column)}{name}. {advice}")
+        raise ArrayValueError(f"Input X contains {kind} at row {row}, column {column}{name}. {advice}")
 
 
 def _target_probabilities(y: Any, n: int) -> Floats:

@@ -86,6 +86,8 @@ class Run:
         self.max_iter = max_iter
         self.progress = progress
         self.history: list[dict[str, Any]] = []
+        if hasattr(progress, "current"):
+            setattr(progress, "current", lambda: (self.now.coef, self.now.intercept))  # noqa: B010  a Progress need not
         self.iteration, self.stalls, self.cg, self.step, self.note = 0, 0, 0, 0.0, "start"
         self.full_step = True
         self.direction: Floats | None = None
@@ -101,7 +103,7 @@ class Run:
         limit = self.max_iter if until is None else min(until, self.max_iter)
         try:
             reason = self._loop(limit)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StopIteration):  # the latter from a callback
             reason = "interrupted"
         return Result(*self.best, reason, self.iteration, self.direction, self.history)
 
