@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.sparse
+import scipy.special
 
 from softmax.regression import _bounded
 from softmax.regression._bounded import _BoundedFit, certify_box, solve_bounded
@@ -151,6 +152,38 @@ def test_the_certified_gap_is_at_least_the_true_gap(kind, variant):
             assert certificate.gap >= true - 1e-10 * best
             tight += certificate.gap <= 1e3 * true + 1e-12
     assert tight >= 4, "the bound is too far off to be of use"
+
+
+@pytest.mark.parametrize("variant", ["plain", "weights", "offset", "soft", "csr"])
+def test_the_gap_is_that_of_its_dual_point(variant):
+    """With Q = (1−t)P + t 1rᵀ written out over the rows."""
+    problem = problem_of("anywhere", variant)
+    X = problem.X.toarray() if scipy.sparse.issparse(problem.X) else problem.X
+    Y = np.eye(3)[problem.labels] if problem.probabilities is None else problem.probabilities
+    pi = np.ones(len(X)) if problem.weights is None else problem.weights
+    pi = pi / pi.sum()
+    rng = np.random.default_rng(5)
+    with Workers(None) as workers:
+        fit = _BoundedFit(problem, workers)
+        coef = np.clip(0.3 * rng.standard_normal((3, 4)) / fit.rows.spread, problem.lower, problem.upper)
+        now = fit.objective.evaluate(fit.objective.point_of(coef, rng.standard_normal(3)))
+        gap = certify_box(now, fit.sums, fit.ridge, fit.low, fit.high, True).gap
+    z = X @ now.coef.T + now.intercept + (0.0 if problem.offset is None else problem.offset)
+    P = scipy.special.softmax(z, axis=1)
+    mean, aim = pi @ P, pi @ Y
+    t = np.max((mean - aim) / mean)
+    assert t > 0.05, "the intercepts need no repair: a weak test"
+    r = (aim - (1 - t) * mean) / t
+    Q = (1 - t) * P + t * r
+    np.testing.assert_allclose(pi @ Q, aim, atol=1e-12)
+    divergence = t * pi @ scipy.special.rel_entr(r, P).sum(axis=1)
+    g = ((Q - Y) * pi[:, None]).T @ X + problem.ridge * now.coef
+    fall = 0.0
+    for k, j in np.ndindex(3, 4):
+        low, high = problem.lower[k, j] - now.coef[k, j], problem.upper[k, j] - now.coef[k, j]
+        D = np.clip(-g[k, j] / problem.ridge[j], low, high)
+        fall -= g[k, j] * D + 0.5 * problem.ridge[j] * D**2
+    assert gap == pytest.approx(fall + divergence, rel=1e-7)
 
 
 def test_a_column_without_penalty_is_certified_between_finite_limits_alone():
