@@ -1,5 +1,6 @@
 """The temperature: against SciPy, at its limits, and on folds held out."""
 
+import doctest
 import json
 
 import numpy as np
@@ -236,3 +237,12 @@ def test_unknown_classes_are_named():
     model = sm.SoftmaxRegression(tol=1e-2).fit(X, y)
     with pytest.raises(sm.TargetError, match="does not know the class 77 of row 3"):
         calibrate(model, X, np.where(np.arange(600) == 3, 77, y), cv="prefit")
+
+
+def test_the_example_gives_what_it_shows():
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    tests = [test for test in doctest.DocTestFinder().find(calibrate, globs={}) if test.examples]
+    assert tests
+    for test in tests:
+        runner.run(test)
+    assert runner.failures == 0

@@ -1,5 +1,6 @@
 """Standard errors: against statsmodels, against direct formulas and finite differences, and by simulation."""
 
+import doctest
 import re
 import sys
 import warnings
@@ -617,3 +618,12 @@ def test_nothing_of_the_callers_is_changed():
     np.testing.assert_array_equal(y, copies[1])
     for name, value in state.items():
         np.testing.assert_array_equal(getattr(model, name), value)
+
+
+def test_the_example_gives_what_it_shows():
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    tests = [test for test in doctest.DocTestFinder().find(infer, globs={}) if test.examples]
+    assert tests
+    for test in tests:
+        runner.run(test)
+    assert runner.failures == 0

@@ -210,6 +210,16 @@ def calibrate(model: Model, X: Any, y: Any, *, cv: Any = 5, sample_weight: Any =
     -----
     A temperature moves no prediction: the order of the classes stays. The model that is calibrated has seen all rows
     and those of the folds a part of them, so that T is a little too large for small data.
+
+    Examples
+    --------
+    >>> import softmax as sm
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = sm.SoftmaxRegression(C=100).fit(X[:500], y[:500])
+    >>> record = model.calibrate(X[:500], y[:500]).calibration_
+    >>> model.temperature_ > 1, record["log_loss_after"] < record["log_loss_before"]
+    (True, True)
     """
     check_is_fitted(model)
     codes = _class_numbers(model, y)

@@ -141,7 +141,8 @@ def infer(
 
     Examples
     --------
-    >>> import numpy as np, softmax as sm
+    >>> import numpy as np
+    >>> import softmax as sm
     >>> from sklearn.datasets import load_iris
     >>> X, y = load_iris(return_X_y=True)
     >>> model = sm.SoftmaxRegression(C=np.inf).fit(X[50:, :2], y[50:])
