@@ -129,6 +129,8 @@ class Found:
 
 def search(cone: Cone, start: Floats | None = None) -> Found:
     """Decide whether a direction separates open pairs of the cone."""
+    if cone.n_parameters == 0 or not (cone.open.any() or (cone.truth.sum(axis=1) > 1).any()):
+        return Found("overlap", None, 0, "nothing is open")
     found = Found("undecided", None, 0, "none")
     if cone.n_parameters <= MAX_PARAMETERS:
         found = by_newton(cone, start)

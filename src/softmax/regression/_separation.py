@@ -100,7 +100,7 @@ class Separation:
             more = f" and {len(self.features) - NAMED} more" if len(self.features) > NAMED else ""
             reason = f"{', '.join(map(feature, self.features[:NAMED]))}{more} together separate {group(self.classes)}"
         else:
-            reason = f"{group(self.classes)} without rows"
+            reason = f"{group(self.classes)} {'has' if len(self.classes) == 1 else 'have'} no rows"
         return (
             f"{self.kind.capitalize()} separation: no finite optimum exists without a penalty. {reason[0].upper()}"
             f"{reason[1:]}. Penalise (C=1e4, say), drop the columns, or merge the classes."
