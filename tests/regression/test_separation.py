@@ -11,6 +11,7 @@ from softmax.regression import _recession, _separation
 from softmax.regression._problem import Problem
 from softmax.regression._recession import by_linear_programme, by_newton
 from softmax.regression._separation import decide_separation, separating_direction
+from softmax.regression._threads import Workers
 
 
 def truth_of(problem):
@@ -361,3 +362,12 @@ def test_covertype(data_folder):
         assert decision.separation is None
         assert decision.decided
     assert counts[0] == counts[1]
+
+
+def test_true_classes_of_a_row_must_stay_level():
+    truth = np.array([[True, True, False], [True, False, False]])
+    cone = _recession.Cone(np.array([[1.0], [1.0]]), truth, ~truth, Workers(None))
+    assert cone.recedes(np.array([[1.0], [1.0], [0.0]]))[0]
+    good, _, violation = cone.recedes(np.array([[1.0], [0.5], [0.0]]))
+    assert not good
+    np.testing.assert_array_equal(violation, [0.5, 0.0])
