@@ -26,6 +26,8 @@ Result = TypeVar("Result")
 BLOCK_ELEMENTS = 1 << 15
 # Beyond this ratio of mean to spread, X @ W.T + b loses digits that matter, and blocks are centred before the product.
 CANCELLATION = 1e3
+# The kernels take seconds to compile once; NumPy takes a millisecond for a pass of this size.
+COMPILED_FROM = 2e6
 SINGLE_CANCELLATION = 4.0
 # Magnitudes that float32 holds with room for their products.
 SINGLE_RANGE = (1e-12, 1e12)
@@ -50,18 +52,25 @@ class Block:
         return slice(self.start, self.stop)
 
 
-def fit_kernels() -> Any:
-    """The kernel set for the passes of a fit: compiled, or NumPy under SOFTMAX_KERNELS=portable or without Numba."""
+def fit_kernels(work: float = np.inf) -> Any:
+    """The kernel set for the passes of a fit: compiled, or NumPy under SOFTMAX_KERNELS=portable or without Numba, and
+    where a pass of `work` multiplications is so short that nobody should wait for a compiler.
+    """
     from softmax._dispatch import wants_portable
     from softmax._kernels import portable_fit
 
-    if wants_portable():
+    if work < COMPILED_FROM or wants_portable():
         return portable_fit
     try:
         from softmax._kernels.cpu import fit
     except ImportError:
         return portable_fit
     return fit
+
+
+def work_of(X: Any, n_classes: int) -> float:
+    """Multiplications of a pass, the softmax of an element counted as 16 of them."""
+    return float(n_classes) * (X.size + 16.0 * X.shape[0])
 
 
 class _Rows:
@@ -155,7 +164,7 @@ class DenseRows(_Rows):
     def __init__(
         self, X: npt.NDArray[Any], weights: Floats | None, n_classes: int, centre: bool, workers: Workers
     ) -> None:
-        super().__init__(X, fit_kernels().Dense(X, n_classes), weights, n_classes, workers)
+        super().__init__(X, fit_kernels(work_of(X, n_classes)).Dense(X, n_classes), weights, n_classes, workers)
         self._moments(centre)
         spread = np.where(self.flat, np.inf, self.spread)
         far = np.max(np.abs(self.mean) / np.maximum(spread, np.finfo(np.float64).tiny), initial=0.0)
@@ -211,7 +220,7 @@ class SparseRows(_Rows):
     """
 
     def __init__(self, X: Any, weights: Floats | None, n_classes: int, centre: bool, workers: Workers) -> None:
-        super().__init__(X, fit_kernels().Sparse(X, n_classes), weights, n_classes, workers)
+        super().__init__(X, fit_kernels(work_of(X, n_classes)).Sparse(X, n_classes), weights, n_classes, workers)
         self._moments(centre)
         self.origin = self.single_origin = np.zeros(self.d)
 
