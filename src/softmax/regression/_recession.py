@@ -84,12 +84,12 @@ class Cone:
     @property
     def n_classes(self) -> int:
         """K."""
-        return self.truth.shape[1]
+        return int(self.truth.shape[1])
 
     @property
     def n_parameters(self) -> int:
         """Contrasts of classes times columns."""
-        return (self.n_classes - 1) * self.Z.shape[1]
+        return (self.n_classes - 1) * int(self.Z.shape[1])
 
     def margins(self, D: Floats, rows: Bools | slice = slice(None)) -> tuple[Floats, Floats, Floats]:
         """(D_t − D_k)·z_i for all k (n, K), the spread within T_i (n,), and the size that rounding is relative to
@@ -161,7 +161,7 @@ class _Working:
     def full(self, vector: Floats) -> Floats:
         """The (K, r) matrix of a vector of contrasts."""
         part = vector.reshape(-1, self.Z.shape[1])
-        return np.insert(part, self.reference, 0.0, axis=0)
+        return np.asarray(np.insert(part, self.reference, 0.0, axis=0))
 
     def logits(self, D: Floats) -> Floats:
         """Z Dᵀ, (n, K)."""
