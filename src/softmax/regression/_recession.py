@@ -156,7 +156,8 @@ class _Working:
 
     def contrasts(self, full: Floats) -> Floats:
         """(K, r) with the reference class at 0, without it, as a vector."""
-        return np.delete(full - full[self.reference], self.reference, axis=0).ravel()
+        kept: Floats = np.delete(full - full[self.reference], self.reference, axis=0)
+        return kept.ravel()
 
     def full(self, vector: Floats) -> Floats:
         """The (K, r) matrix of a vector of contrasts."""
