@@ -119,6 +119,15 @@ def test_raw_units_are_certified_without_a_warning(name, C):
     assert model.gap_ <= 1e-6 * model.objective_
 
 
+@pytest.fixture(scope="module")
+def overlapping():
+    """Three classes of four features with a finite optimum without penalty."""
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((300, 4)) * [1.0, 2.0, 0.5, 1.0]
+    y = (X @ rng.standard_normal((4, 3)) + rng.gumbel(size=(300, 3))).argmax(axis=1)
+    return X, y
+
+
 @pytest.fixture
 def wine():
     return datasets.load_wine(return_X_y=True)
@@ -375,7 +384,11 @@ def test_frames_keep_their_names(wine, library):
         ({"C": np.nan}, "C must be a number > 0"),
         ({"C": "1"}, "C must be a number > 0, got '1'"),
         ({"C": True}, "C must be a number > 0"),
-        ({"C": np.inf}, "without penalty are not supported yet"),
+        ({"l1_ratio": 1.5}, "l1_ratio must be a number from 0"),
+        ({"penalty_weights": [1.0]}, "one number per feature, shape"),
+        ({"penalty_weights": -np.ones(13)}, "finite and ≥ 0, got -1.0 for feature 0"),
+        ({"bounds": (1.0, 0.0)}, "lower 1.0 and upper 0.0 for class 0, feature 0"),
+        ({"bounds": 3}, "must be a pair"),
         ({"tol": 0}, "tol must be a finite number > 0"),
         ({"max_iter": 0}, "max_iter must be a positive integer or None"),
         ({"max_iter": 2.5}, "max_iter must be a positive integer or None"),
@@ -393,10 +406,21 @@ def test_bad_data_is_named(wine):
     sparse = pytest.importorskip("scipy.sparse")
     X, y = wine
     model = sm.SoftmaxRegression()
-    with pytest.raises(
-        sm.ArrayTypeError, match=r"sparse data is not supported yet, got csr_array\. Pass X\.toarray\(\)"
-    ):
-        model.fit(sparse.csr_array(X), y)
+    broken = sparse.csr_array(X)
+    broken.indices = broken.indices.copy()
+    broken.indices[3] = 99
+    with pytest.raises(sm.ArrayValueError, match=r"damaged CSR matrix: index 99 at position 3 .* outside \[0, 13\)"):
+        model.fit(broken, y)
+    holed = X.copy()
+    holed[7, 2] = np.nan
+    with pytest.raises(sm.ArrayValueError, match="NaN at row 7, column 2"):
+        model.fit(holed, y)
+    with pytest.raises(sm.ArrayValueError, match="NaN at row 7, column 2"):
+        model.fit(sparse.csr_array(holed), y)
+    with pytest.raises(sm.ArrayValueError, match=r"offset must have shape \(n, K\) = \(178, 3\)"):
+        model.fit(X, y, offset=np.zeros(178))
+    with pytest.raises(sm.TargetError, match="row 0 sums to 2"):
+        model.fit(X, np.full((178, 2), 1.0))
     with pytest.raises(sm.TargetError, match="at least 2 classes, got 1 class: 7"):
         model.fit(X, np.full(len(X), 7))
     with pytest.raises(sm.TargetError, match=r"mixes labels that cannot be sorted \(int, str\)"):
@@ -421,3 +445,83 @@ def test_rows_of_weight_zero_count_as_absent(wine):
     weighted = sm.SoftmaxRegression(tol=1e-12).fit(X, y, 2.0 * kept)
     absent = sm.SoftmaxRegression(2.0, tol=1e-12).fit(X[kept], y[kept])
     np.testing.assert_allclose(weighted.coef_, absent.coef_, atol=1e-9)
+
+
+def test_a_fit_without_penalty_agrees_with_statsmodels(overlapping):
+    models = pytest.importorskip("statsmodels.api")
+    X, y = overlapping
+    ours = sm.SoftmaxRegression(np.inf, tol=1e-15).fit(X, y)
+    assert ours.status_ == "estimated"
+    theirs = models.MNLogit(y, models.add_constant(X)).fit(disp=0, method="newton", tol=1e-14)
+    params = np.column_stack([ours.intercept_, ours.coef_])
+    np.testing.assert_allclose(params[1:] - params[0], theirs.params.T, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(ours.objective_, -theirs.llf / len(X), rtol=1e-12)
+
+
+def test_separated_classes_are_said_to_be(wine):
+    X, y = wine
+    with pytest.warns(sm.NotCertifiedWarning, match="no finite optimum exists"):
+        model = sm.SoftmaxRegression(np.inf).fit(X, y)
+    assert model.status_ == "separated"
+    scores = np.column_stack([X, np.ones(len(X))]) @ model.separating_direction_.T
+    margins = scores[np.arange(len(X)), y][:, None] - scores
+    assert margins.min() >= -1e-9 * np.abs(scores).max()
+    assert margins.max() > 0
+
+
+def test_sparse_soft_and_weighted_data_give_the_same_optimum(overlapping):
+    sparse = pytest.importorskip("scipy.sparse")
+    X, y = overlapping
+    expected = sm.SoftmaxRegression(tol=1e-12).fit(X, y).coef_
+    unsorted = sparse.csr_matrix(X[:, ::-1])[:, ::-1]
+    for data in (sparse.csr_array(X), sparse.csc_matrix(X), unsorted, np.asfortranarray(X)):
+        np.testing.assert_allclose(sm.SoftmaxRegression(tol=1e-12).fit(data, y).coef_, expected, atol=1e-8)
+    soft = sm.SoftmaxRegression(tol=1e-12).fit(X, np.eye(3)[y])
+    np.testing.assert_allclose(soft.coef_, expected, atol=1e-8)
+    assert soft.classes_.tolist() == [0, 1, 2]
+    # An offset that the coefficients could have given is made up for by them, where nothing holds them back.
+    shift = X @ np.ones((X.shape[1], 3)) * [0.1, 0.0, -0.1]
+    free = sm.SoftmaxRegression(np.inf, tol=1e-13).fit(X, y)
+    moved = sm.SoftmaxRegression(np.inf, tol=1e-13).fit(X, y, offset=shift)
+    np.testing.assert_allclose(moved.coef_ + np.outer([0.1, 0.0, -0.1], np.ones(X.shape[1])), free.coef_, atol=1e-6)
+
+
+def test_a_feature_without_penalty_has_no_gradient_of_its_own(overlapping):
+    X, y = overlapping
+    v = np.array([0.0, 1.0, 2.0, 0.5])
+    model = sm.SoftmaxRegression(0.1, penalty_weights=v, tol=1e-12).fit(X, y)
+    assert model.status_ == "estimated"
+    residual = (model.predict_proba(X) - np.eye(3)[y]) / len(X)
+    np.testing.assert_allclose(residual.T @ X + model.penalty_ * v * model.coef_, 0.0, atol=1e-7)
+
+
+def test_an_interrupted_fit_keeps_its_best_coefficients(overlapping):
+    X, y = overlapping
+    model = sm.SoftmaxRegression(tol=1e-12)
+
+    def stop(iteration, passes, objective, gap):
+        if iteration == 2:
+            raise KeyboardInterrupt
+
+    model._progress = stop
+    with pytest.warns(sm.NotCertifiedWarning, match="it was interrupted"):
+        model.fit(X, y)
+    assert model.status_ == "not converged"
+    assert np.isfinite(model.gap_)
+    assert model.objective_ < np.log(3)
+
+
+def test_a_long_fit_starts_from_a_part_of_the_rows():
+    rng = np.random.default_rng(5)
+    X = rng.standard_normal((12_000, 4))
+    y = (X @ rng.standard_normal((4, 3)) + rng.gumbel(size=(12_000, 3))).argmax(axis=1)
+    model = sm.SoftmaxRegression(tol=1e-10).fit(X, y)
+    assert model.status_ == "certified"
+    assert model.history_[0]["objective"] < 1.01 * model.objective_, "the start is near the optimum"
+
+
+def test_the_memory_of_too_many_coefficients_is_named():
+    sparse = pytest.importorskip("scipy.sparse")
+    X = sparse.csr_array((np.ones(4), ([0, 1, 2, 3], [0, 1, 2, 3])), shape=(4, 10**11))
+    with pytest.raises(MemoryError, match=r"available, enough for .* features"):
+        sm.SoftmaxRegression().fit(X, [0, 1, 0, 1])

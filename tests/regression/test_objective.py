@@ -140,7 +140,7 @@ def test_the_kronecker_inverse_is_exact_where_all_rows_agree(intercept):
         if intercept:
             point[:, -1] = [0.3, -1.0, 0.0, 2.0]
         objective.evaluate(point)
-        inverse = KroneckerInverse(rows.second_moment(), PENALTY, intercept)
+        inverse = KroneckerInverse(rows.second_moment(), np.full(D, PENALTY), intercept)
         inverse.update(objective.class_covariance())
         residual = np.random.default_rng(5).standard_normal(objective.shape)
         residual -= residual.mean(axis=0)
