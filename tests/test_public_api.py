@@ -35,6 +35,7 @@ PROMISED = {
         "save",
         "softmax_path",
         "to_onnx",
+        "write_report",
     ],
     "introspection": ["explain_dispatch", "show_config"],
 }

@@ -14,6 +14,7 @@ import click
 from softmax import __version__
 from softmax._errors import MissingExtraError, SoftmaxError
 
+from ._cv import cv
 from ._evaluate import evaluate
 from ._export import export
 from ._fit import fit
@@ -32,8 +33,9 @@ def app() -> None:
     """Softmax regression at its certified optimum, from a table to a model file.
 
     \b
-    softmax fit digits                                  train on a built-in data set
+    softmax fit digits --report digits.html             train on a built-in data set
     softmax fit DATA.csv --target COLUMN -o m.safetensors
+    softmax cv DATA.csv --target COLUMN                 choose the penalty by cross-validation
     softmax evaluate m.safetensors MORE.csv             figures per class
     softmax predict m.safetensors NEW.csv -o out.csv    labels and probabilities
     softmax info m.safetensors                          what a model file holds
@@ -41,7 +43,7 @@ def app() -> None:
     """  # noqa: D301 - click reads the \b
 
 
-for command in (fit, predict, evaluate, export, info):
+for command in (fit, cv, predict, evaluate, export, info):
     app.add_command(command)
 
 
@@ -49,7 +51,8 @@ def run(arguments: Sequence[str] | None) -> int:
     """Run the group; every way to end has its exit code."""
     try:
         _tolerate_encoding()
-        result = app.main(args=arguments, prog_name="softmax", standalone_mode=False)
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        result = app.main(args=given, prog_name="softmax", standalone_mode=False, obj=given.copy())
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:

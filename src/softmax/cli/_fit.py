@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._data import BUILT_IN, read_data, reading_options
+from ._options import (
+    PENALTIES,
+    Interruption,
+    check_grouped,
+    check_report,
+    column_options,
+    command_line,
+    interruption,
+    output_options,
+    penalty_of,
+    solver_options,
+)
 
 if TYPE_CHECKING:
+    from softmax._table_fit import FitReport
     from softmax.tables import Table
+
+INTERRUPTED = 130
 
 
 @click.command()
@@ -31,55 +47,43 @@ if TYPE_CHECKING:
     "--C",
     "C",
     type=click.FloatRange(0, min_open=True),
-    default=1.0,
-    help="Inverse strength of the L2 penalty.",
+    help="Inverse strength of the penalty; inf for none.  [default: 1.0]",
 )
+@click.option("--penalty", type=click.Choice(PENALTIES), help="What C weighs.  [default: l2]")
 @click.option(
-    "--tol",
-    type=click.FloatRange(0, min_open=True),
-    default=1e-6,
-    help="Certified gap to reach, relative to the objective.",
+    "--l1-ratio",
+    type=click.FloatRange(0, 1),
+    help="Share of L1 in the penalty.  [default: 0; 0.5 for elastic-net]",
 )
-@click.option("--max-iter", type=click.IntRange(1), help="Stop after so many iterations.  [default: the solver's]")
-@click.option("--no-intercept", is_flag=True, help="Leave the constant term out.")
-@click.option(
-    "--class-weight", type=click.Choice(["balanced"]), help="Weigh classes by the inverse of their frequency."
-)
-@click.option("--sample-weight", metavar="COLUMN", help="A column of weights; used in the fit, not in the scores.")
-@click.option(
-    "--missing",
-    type=click.Choice(["error", "mean", "indicator", "drop"]),
-    default="error",
-    help="Missing values: refuse them; put the mean (a category: one of its own); the same and a 0/1 column; "
-    "or drop the row.",
-)
-@click.option("--drop", multiple=True, metavar="COLUMN", help="Leave a column out; may be repeated.")
-@click.option(
-    "--categorical", multiple=True, metavar="COLUMN", help="Take a column of numbers for names of categories."
-)
-@click.option("--numeric", multiple=True, metavar="COLUMN", help="Take a column for numbers whatever it looks like.")
+@solver_options
+@column_options
+@click.option("--calibrate", is_flag=True, help="Fit a temperature to rows held out, so that probabilities come true.")
+@click.option("--inference", is_flag=True, help="Print standard errors and tests of the coefficients; needs -C inf.")
 @reading_options
-@click.option("--force", is_flag=True, help="Overwrite FILE even if it is no model.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@output_options
 def fit(
     data: str,
     target: str | None,
     output: str | None,
     test: str | None,
     test_size: float | None,
+    C: float | None,
+    penalty: str | None,
+    l1_ratio: float | None,
     no_refit: bool,
     no_intercept: bool,
+    inference: bool,
     delimiter: str | None,
     decimal: str,
     encoding: str,
     no_header: bool,
     na: tuple[str, ...],
+    report: str | None,
     force: bool,
     as_json: bool,
     quiet: bool,
     **options: Any,
-) -> None:
+) -> int | None:
     """Train a softmax classifier on DATA and save it.
 
     DATA is a CSV, TSV, Parquet or Arrow file (also .gz), "-" for CSV from standard input, or one of the built-in names
@@ -87,26 +91,33 @@ def fit(
 
     A fixed share of the rows is held out and scored; the saved model is then fitted again on all rows.
 
+    Ctrl-C ends the fit with the best coefficients so far; they are saved only if -o names a file.
+
     \b
     Examples:
-      softmax fit digits
+      softmax fit digits --report digits.html
       softmax fit penguins.csv --target species --missing mean
       softmax fit train.parquet --target label --test test.parquet -C 10
+      softmax fit trial.csv --target outcome -C inf --inference
     """  # noqa: D301 - click reads the \b
     if test is not None and test_size is not None:
         raise click.UsageError("--test and --test-size exclude each other: rows come from one place or the other.")
+    strength, ratio = penalty_of(penalty, C, l1_ratio)
+    check_grouped(options["grouped"], [ratio])
+    if inference and not math.isinf(strength):
+        raise click.UsageError("--inference needs a fit without a penalty, which biases coefficients: pass -C inf.")
     start = perf_counter()
     reading = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "no_header": no_header, "na": na}
     place = Path(output or default_output(data))
 
-    from softmax._table_model import FitSettings, fit_table
-    from softmax.persistence import save
+    from softmax._table_fit import FitSettings, fit_table
 
     from ._progress import progress_display
     from ._screen import Screen, fit_json, show_fit
 
     check_replaceable(place, force, data, test)
-    with progress_display(visible=not (quiet or as_json)) as progress:
+    check_report(report, force, place, data, test)
+    with progress_display(visible=not (quiet or as_json)) as progress, interruption() as interrupted:
         progress.say(f"reading {data}")
         table = read_data(data, **reading)  # type: ignore[arg-type]
         held_out = None if test is None else read_data(test, **reading)  # type: ignore[arg-type]
@@ -115,19 +126,65 @@ def fit(
             test_size=0.2 if test_size is None else test_size,
             refit=not no_refit,
             fit_intercept=not no_intercept,
+            C=strength,
+            l1_ratio=ratio,
             **options,
         )
-        report = fit_table(table, settings, test=held_out, progress=progress.iteration)
-        progress.say(f"saving {place}")
-        try:
-            save(report.model, place)
-        except OSError as error:
-            raise click.ClickException(f"{place} cannot be saved: {error.strerror or error}.") from None
+        done = fit_table(table, settings, test=held_out, progress=progress.iteration, interrupted=interrupted)
+        saved = place if output or not interrupted() else None
+        write_outputs(done, table, saved, report, progress.say)
+        text = None
+        if inference and not interrupted():
+            progress.say("computing standard errors")
+            text = inference_text(done)
     seconds = perf_counter() - start
     if as_json:
-        click.echo(fit_json(report, place, seconds))
+        click.echo(fit_json(done, saved, report, seconds))
     elif not quiet:
-        show_fit(Screen(), report, table, settings, place, seconds)
+        show_fit(Screen(), done, table, settings, saved, seconds, report_place=report, inference=text)
+    elif text is not None:
+        click.echo(text)
+    return ended(interrupted, saved)
+
+
+def write_outputs(done: FitReport, table: Table, place: Path | None, report: str | None, say: Any) -> None:
+    """Save the model, and write the report, each where a place is named."""
+    from softmax.persistence import save
+
+    if place is not None:
+        say(f"saving {place}")
+        try:
+            save(done.model, place)
+        except OSError as error:
+            raise click.ClickException(f"{place} cannot be saved: {error.strerror or error}.") from None
+    if report is not None:
+        from softmax.report import fit_content, save_content
+
+        say(f"writing {report}")
+        try:
+            save_content(fit_content(done, table, command_line()), report)
+        except OSError as error:
+            raise click.ClickException(f"{report} cannot be written: {error.strerror or error}.") from None
+
+
+def inference_text(done: FitReport) -> str:
+    """The table of standard errors, or why there is none."""
+    from softmax._errors import SoftmaxError
+    from softmax._table_fit import inference_of
+
+    try:
+        return str(inference_of(done.last).summary())
+    except SoftmaxError as error:
+        return f"No standard errors: {error}"
+
+
+def ended(interrupted: Interruption, place: Path | None) -> int | None:
+    """The exit code, and a word where the user ended the fit."""
+    if not interrupted():
+        return None
+    kept = "nothing was saved" if place is None else f"{place} holds the best coefficients so far, not converged"
+    click.echo(f"Interrupted; {kept}.", err=True)
+    return INTERRUPTED
 
 
 def default_output(data: str) -> str:

@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from softmax._table_model import Step
+    from softmax._table_fit import Step
 
 # Lines come at most this often, and ever more rarely in a long fit: a log of hours should still be readable.
 SECONDS_BETWEEN_LINES = 1.0
 SHARE_BETWEEN_LINES = 0.1
+BAR = 20  # letters
 
 
 class ProgressDisplay:
@@ -27,10 +28,11 @@ class ProgressDisplay:
         self._status = status
         self._start = self._last_line = monotonic()
 
-    def say(self, what: str) -> None:
-        """Show a stage of the work."""
+    def say(self, what: str, share: float | None = None) -> None:
+        """Show a stage of the work, with a bar where it is known how much of it is done."""
         if self._status is not None:
-            self._status.update(Text(what, no_wrap=True, overflow="ellipsis"))
+            bar = "" if share is None else _bar(share)
+            self._status.update(Text(bar + what, no_wrap=True, overflow="ellipsis"))
         elif self._console is not None:
             self._console.print(what, markup=False, highlight=False, soft_wrap=True)
             self._last_line = monotonic()
@@ -38,7 +40,7 @@ class ProgressDisplay:
     def iteration(self, step: Step) -> None:
         """Show where the solver is; a new stage at once, its steps at most once a second where lines are printed."""
         if isnan(step.objective):
-            self.say(step.stage)
+            self.say(step.stage, step.share)
         elif self._status is not None or self._line_is_due():
             gap = f"{step.gap:.1e}" if isfinite(step.gap) else "none yet"
             self.say(f"{step.stage}: pass {step.passes:.0f}, objective {step.objective:.6g}, gap {gap}")
@@ -47,6 +49,12 @@ class ProgressDisplay:
         now = monotonic()
         pause = max(SECONDS_BETWEEN_LINES, SHARE_BETWEEN_LINES * (now - self._start))
         return now - self._last_line >= pause
+
+
+def _bar(share: float) -> str:
+    """A bar of text."""
+    full = round(BAR * share)
+    return "━" * full + "─" * (BAR - full) + " "
 
 
 @contextmanager

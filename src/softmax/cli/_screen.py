@@ -20,12 +20,13 @@ from softmax.tables import plural
 
 if TYPE_CHECKING:
     from softmax._evaluation import Scores
-    from softmax._table_model import Certificate, FitReport, FitSettings
+    from softmax._table_fit import Certificate, FitReport, FitSettings
     from softmax.tables import Table
 
 MOST_SIZES = 20  # classes whose sizes are listed one by one
 MOST_MATRIX = 20  # classes up to which the confusion matrix is shown whole
 MOST_CONFUSIONS = 20
+SCORES = {"neg_log_loss": "minus the log-loss in nats", "brier": "minus the Brier score"}
 STATUS_STYLES = {"certified": "green"}
 
 
@@ -66,7 +67,15 @@ def make_grid(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, l
 
 
 def show_fit(
-    screen: Screen, report: FitReport, table: Table, settings: FitSettings, place: Path, seconds: float
+    screen: Screen,
+    report: FitReport,
+    table: Table,
+    settings: FitSettings,
+    place: Path | None,
+    seconds: float,
+    *,
+    report_place: str | None = None,
+    inference: str | None = None,
 ) -> None:
     """Print what a fit did."""
     model = report.model
@@ -85,11 +94,63 @@ def show_fit(
         show_summary(screen, report.scores, model.labels.names)
     screen.heading("Certificate")
     show_certificates(screen, report)
+    calibration = getattr(model.classifier, "calibration_", None)
+    if calibration is not None:
+        before, after = calibration["log_loss_before"], calibration["log_loss_after"]
+        screen.line(
+            f"Temperature {calibration['temperature']:.4g}: log-loss of rows held out in {calibration['folds']} folds "
+            f"{before:.4f} before, {after:.4f} after."
+        )
+    if inference is not None:
+        screen.console.print()
+        screen.line(inference)
+        screen.line("Coefficients of numeric columns are per standard deviation of the column.", "dim")
+    show_end(screen, report, rows, place, seconds, report_place)
+
+
+def show_end(
+    screen: Screen, report: FitReport, rows: int, place: Path | None, seconds: float, report_place: str | None
+) -> None:
+    """Print notes, what was written, and what to do next."""
     screen.console.print()
     screen.notes(report.notes)
     what = "all rows" if report.saved.rows == rows else "the training rows only"
-    screen.line(f"Saved {place}: fitted on {what}, {report.saved.rows:,}. Took {_seconds(seconds)} in all.")
-    screen.line(f"Next: softmax predict {shlex.quote(str(place))} DATA -o out.csv", "dim")
+    took = f"Took {_seconds(seconds)} in all."
+    if place is not None:
+        screen.line(f"Saved {place}: fitted on {what}, {report.saved.rows:,}. {took}")
+    if report_place is not None:
+        screen.line(f"Wrote {report_place}: the report, for a browser.")
+    if place is not None:
+        screen.line(f"Next: softmax predict {shlex.quote(str(place))} DATA -o out.csv", "dim")
+
+
+def show_search(
+    screen: Screen, report: FitReport, table: Table, place: Path, seconds: float, report_place: str | None
+) -> None:
+    """Print what a search found."""
+    found = report.model.classifier
+    rows = report.saved.rows
+    sizes = f"{plural(len(report.model.encoder.feature_names), 'feature')}, {plural(len(report.class_sizes), 'class')}"
+    screen.line(f"{table.source}: {plural(rows, 'row')}, {sizes}", "bold")
+    ratios = found.l1_ratios_.tolist()
+    means, errors = (array.reshape(len(found.Cs_), len(ratios)) for array in (found.mean_scores_, found.std_errors_))
+    folds = plural(len(found.scores_), "fold")
+    screen.heading(f"Score of each C: {SCORES.get(str(found.scoring), found.scoring)}, mean over {folds}")
+    best = means.max()
+    lines = []
+    for i, C in enumerate(found.Cs_.tolist()):
+        for j, ratio in enumerate(ratios):
+            marks = ["chosen"] if (C, ratio) == (found.C_, found.l1_ratio_) else []
+            marks += ["best"] if means[i, j] == best else []
+            more = [f"{ratio:g}"] if len(ratios) > 1 else []
+            lines.append([f"{C:.4g}", *more, f"{means[i, j]:.5f}", f"{errors[i, j]:.5f}", ", ".join(marks)])
+    head = ["C", *(["L1 ratio"] if len(ratios) > 1 else []), "mean", "std. error", ""]
+    screen.grid(head, [[Text(cell, style="bold" if row[-1] else "") for cell in row] for row in lines])
+    rule = "the smallest C within one standard error of the best" if found.one_standard_error else "the best mean score"
+    screen.line(f"Chosen: {rule}.", "dim")
+    screen.heading(f"Certificate of the fit to all rows at C = {found.C_:.4g}")
+    show_certificates(screen, report)
+    show_end(screen, report, rows, place, seconds, report_place)
 
 
 def _sizes(sizes: dict[str, int]) -> str:
@@ -122,13 +183,24 @@ def show_certificates(screen: Screen, report: FitReport) -> None:
         [
             ["status", *(Text(c.status, style=STATUS_STYLES.get(c.status, "yellow")) for c in certificates)],
             ["objective (nats)", *(f"{c.objective:.8g}" for c in certificates)],
-            ["above the optimum by at most", *(f"{c.gap:.1e}" for c in certificates)],
-            ["  relative to the objective", *(f"{_ratio(c.gap, c.objective):.1e}" for c in certificates)],
+            [_bound(certificates), *(_gap(c, c.gap) for c in certificates)],
+            ["  relative to the objective", *(_gap(c, _ratio(c.gap, c.objective)) for c in certificates)],
             ["gradient norm", *(f"{c.grad_norm:.1e}" for c in certificates)],
             ["passes over the data", *(f"{c.passes:.4g}" for c in certificates)],
             ["time", *(_seconds(c.seconds) for c in certificates)],
         ],
     )
+
+
+def _bound(certificates: Sequence[Certificate]) -> str:
+    """What the gap is: an estimate where there is no penalty."""
+    proved = all(c.status in ("certified", "not converged") for c in certificates)
+    return "above the optimum by at most" if proved else "above the optimum, estimated"
+
+
+def _gap(certificate: Certificate, value: float) -> str:
+    """The gap; nothing where there is no optimum to be above."""
+    return "–" if certificate.status == "separated" or math.isnan(value) else f"{value:.1e}"
 
 
 def _ratio(gap: float, objective: float) -> float:
@@ -192,12 +264,24 @@ def _matrix(scores: Scores, names: Sequence[str], width: int) -> Grid | None:
     return None
 
 
-def fit_json(report: FitReport, place: Path, seconds: float) -> str:
+def fit_json(report: FitReport, place: Path | None, report_place: str | None, seconds: float) -> str:
     """Return the report of a fit as JSON."""
     record = dict(report.model.record)
-    record |= {"model": str(place), "saved_rows": report.saved.rows, "notes": report.notes}
+    record |= {"model": None if place is None else str(place), "saved_rows": report.saved.rows, "notes": report.notes}
+    record |= {"report": report_place, "separation": report.last.verdict, "interrupted": report.interrupted}
+    record |= {"temperature": report.model.classifier.temperature_}
     record |= {"fit_seconds": report.saved.seconds, "seconds": seconds}
     record["features"] = report.model.encoder.feature_names
+    return _json(record)
+
+
+def search_json(report: FitReport, place: Path, report_place: str | None, seconds: float) -> str:
+    """Return what a search found as JSON."""
+    found = report.model.classifier
+    record = json.loads(fit_json(report, place, report_place, seconds))
+    record["chosen"] = {"C": found.C_, "l1_ratio": found.l1_ratio_}
+    names = ("Cs_", "l1_ratios_", "scores_", "mean_scores_", "std_errors_")
+    record["scores"] = {name.rstrip("_"): getattr(found, name).tolist() for name in names}
     return _json(record)
 
 

@@ -4,6 +4,6 @@
 gathers and saves.
 """
 
-from ._write import write_report
+from ._write import fit_content, save_content, write_report
 
-__all__ = ["write_report"]
+__all__ = ["fit_content", "save_content", "write_report"]

@@ -37,6 +37,7 @@ INK, FAINT, RIGHT, WRONG, ON_COLOUR = "#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04"
 VARIABLES = {INK: "--ink", FAINT: "--faint", RIGHT: "--right", WRONG: "--wrong", ON_COLOUR: "--on-colour"}
 # The same two hues in a raster, where there are no variables: they bear both a white and a black page.
 RIGHT_RGB, WRONG_RGB = (0.20, 0.44, 0.78), (0.86, 0.42, 0.10)
+LARGEST = 1e30  # an estimate of a gap beyond this says only that there is none
 MOST_COUNTS = 10  # classes up to which the heat map shows its counts
 MOST_NAMES = 30  # classes up to which it shows their names
 
@@ -133,7 +134,7 @@ def convergence(history: Sequence[dict[str, Any]], tolerance: float, *, estimate
         ("objective above the last one", objectives - objectives[-1], WRONG, "s--"),
     )
     for word, values, colour, style in drawn:
-        shown = np.isfinite(values) & (values > 0)
+        shown = (values > 0) & (values < LARGEST)
         if shown.any():
             axes.plot(passes[shown], values[shown], style, color=colour, label=word, markersize=3.5, linewidth=1.3)
     if tolerance > 0:

@@ -41,7 +41,8 @@ def glance(content: Content) -> Html:
             tiles.append(("calibration error", percent(error), f"expected, {BINS} bins"))
     if content.fits:
         fit = content.fits[-1]
-        tiles.append(("optimum", fit.status, f"gap {number(_relative(fit), 2)} of the objective"))
+        gap = "there is none" if fit.status == "separated" else f"gap {number(_relative(fit), 2)} of the objective"
+        tiles.append(("optimum", fit.status, gap))
     items = [
         tag("div", tag("dt", what), tag("dd", tag("b", value), tag("small", more)), class_="tile")
         for what, value, more in tiles
@@ -83,7 +84,7 @@ def certificate(content: Content) -> Html:
     lines = [
         ("status", [fit.status for fit in fits]),
         ("objective, nats", [f"{fit.objective:.8g}" for fit in fits]),
-        ("above the optimum by at most", [number(fit.gap, 2) for fit in fits]),
+        (_bound(fits), [number(_gap(fit), 2) for fit in fits]),
         ("relative to the objective", [number(_relative(fit), 2) for fit in fits]),
         ("asked for", [number(fit.tolerance, 2) for fit in fits]),
         ("gradient norm", [number(fit.grad_norm, 2) for fit in fits]),
@@ -99,10 +100,12 @@ def certificate(content: Content) -> Html:
         drawing = _plots.convergence(
             saved.history, saved.tolerance * saved.objective, estimated=saved.status in ("estimated", "separated")
         )
-        caption = (
-            f"The fit on {saved.what}: the bound on the distance to the optimum, and the objective above "
-            "the last one, after each iteration."
+        kind = (
+            "the bound on the distance to the optimum"
+            if saved.status != "separated"
+            else "no gap, since there is no optimum"
         )
+        caption = f"The fit on {saved.what}: {kind}, and the objective above the last one, after each iteration."
         parts.append(figure(drawing, caption))
     else:
         parts.append(tag("p", "The steps of the fit were not kept."))
@@ -302,5 +305,15 @@ def _listed(features: list[tuple[str, float]]) -> Html:
     )
 
 
+def _bound(fits: list[Fit]) -> str:
+    proved = all(fit.status in ("certified", "not converged") for fit in fits)
+    return "above the optimum by at most" if proved else "above the optimum, estimated"
+
+
+def _gap(fit: Fit) -> float:
+    """The gap; nan where there is no optimum to be above."""
+    return float(np.nan) if fit.status == "separated" else fit.gap
+
+
 def _relative(fit: Fit) -> float:
-    return fit.gap / fit.objective if fit.objective else float(np.nan)
+    return _gap(fit) / fit.objective if fit.objective else float(np.nan)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from softmax.regression._inference import infer
 from softmax.tables import as_table, plural
 
 from ._content import (
+    Choice,
     Column,
     Content,
     Evaluated,
@@ -27,7 +29,12 @@ from ._content import (
     spoken,
     versions,
 )
+from ._html import shorten
 from ._page import page
+
+if TYPE_CHECKING:
+    from softmax._table_fit import FitReport
+    from softmax.tables import Table
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -140,15 +147,16 @@ def array_content(model: Any, data: tuple[Any, ...] | None, evaluation: Any) -> 
     if evaluation is not None:
         X, y, _ = _parts(evaluation, "evaluation", 2)
         codes = codes_of(model, y, "evaluation")
-        weights = np.ones(len(labels)) if content.sizes is None else np.maximum(content.sizes, 1e-300)
+        weights = np.ones(len(labels)) if content.sizes is None else model.class_counts.astype(float)
         scored = plural(len(codes), "row")
         content.evaluated = evaluated(model, scored, model.predict_log_proba(X), codes, weights.astype(float))
+    content.choice = choice_of(model)
     add_coefficients(content, model, features, design)
     return content
 
 
-def table_content(model: Any) -> Content:
-    """What a report says of a model of tables, without a new evaluation."""
+def table_content(model: Any, design: Design | None = None) -> Content:
+    """What a report says of a model of tables, without a new evaluation; `design` is what it was fitted on."""
     record = model.record
     content = Content(
         f"{model.target} from {record.get('data', 'a table')}", list(model.labels.names), versions=versions()
@@ -171,8 +179,77 @@ def table_content(model: Any) -> Content:
     ]
     content.sizes = np.asarray(model.class_counts)
     content.fits = [fit_of(model.classifier, plural(rows, "row"))]
-    add_coefficients(content, model.classifier, encoder.feature_names, None, labels=content.labels)
+    content.choice = choice_of(model.classifier)
+    add_coefficients(content, model.classifier, encoder.feature_names, design)
     return content
+
+
+def fit_content(report: FitReport, table: Table, command: str | None = None) -> Content:
+    """What a report says of a fit or a search from the command line."""
+    model, last = report.model, report.last
+    content = table_content(model, design=Design(last.X, last.codes, last.codes, last.weights))
+    content.title = f"{model.target} from {table.source}"
+    content.facts[0] = ("table", f"{table.source}: {table.n_rows:,} rows, {len(table.names)} columns")
+    missing = {f.name: _missing(table, f) for f in model.encoder.features}
+    content.columns = [replace(column, missing=missing[column.name]) for column in content.columns]
+    certificates = [report.saved] if report.scored in (None, report.saved) else [report.scored, report.saved]
+    content.fits = [
+        replace(
+            content.fits[-1],
+            what=plural(c.rows, "row"),
+            status=c.status,
+            objective=c.objective,
+            gap=c.gap,
+            grad_norm=c.grad_norm,
+            passes=c.passes,
+            iterations=c.iterations,
+            seconds=c.seconds,
+            history=content.fits[-1].history if c is report.saved else (),
+        )
+        for c in certificates
+        if c is not None
+    ]
+    if report.predicted is not None and report.scored is not None:
+        test = model.record["test_data"]
+        which = "held-out rows" if test is None else f"rows of {test}"
+        what = f"{report.held_out_rows:,} {which}, by the fit on {plural(report.scored.rows, 'row')}"
+        codes, log_proba = report.predicted
+        content.evaluated = evaluated(model.classifier, what, log_proba, codes, model.class_counts.astype(float))
+    elif content.choice is None:
+        content.notes.append("no rows were held out, so that there are no scores")
+    content.notes += report.notes
+    content.command = command
+    return content
+
+
+def _missing(table: Table, feature: Any) -> int:
+    """Rows of a column without a value."""
+    if feature.kind == "number":
+        return int(np.count_nonzero(np.isnan(table.numbers(feature.name))))
+    return int(np.count_nonzero(table.texts(feature.name).codes < 0))
+
+
+def choice_of(model: Any) -> Choice | None:
+    """The search for C of a cross-validated model; of several shares of L1 the one that was chosen."""
+    if not hasattr(model, "mean_scores_"):
+        return None
+    shape = (len(model.Cs_), len(model.l1_ratios_))
+    ratio = int(np.argmax(model.l1_ratios_ == model.l1_ratio_))
+    mean, error = (array.reshape(shape)[:, ratio] for array in (model.mean_scores_, model.std_errors_))
+    order = np.argsort(model.Cs_, kind="stable")
+    scoring = str(model.scoring).replace("_", " ").replace("neg ", "minus ")
+    folds = "approximate leave-one-out" if len(model.scores_) == 1 else plural(len(model.scores_), "fold")
+    rule = "the smallest C within one standard error of the best" if model.one_standard_error else "the best mean score"
+    also = f" L1 ratio {model.l1_ratio_:g}, chosen of {plural(shape[1], 'value')}." if shape[1] > 1 else ""
+    return Choice(
+        Cs=model.Cs_[order],
+        mean=mean[order],
+        error=error[order],
+        chosen=model.C_,
+        best=float(model.Cs_[int(np.nanargmax(mean))]),
+        scoring=scoring,
+        rule=f"Score over C by {folds}; larger is better. Chosen: {rule}.{also}",
+    )
 
 
 def settings_of(model: Any) -> list[tuple[str, str]]:
@@ -229,16 +306,15 @@ def add_coefficients(
     classifier: Any,
     features: Sequence[str],
     design: Design | None,
-    labels: Sequence[str] | None = None,
 ) -> None:
     """Put the coefficients, their intervals where there can be any, and the verdict on separation into the content."""
-    names = content.labels if labels is None else labels
+    names = content.labels
     errors = None
     if design is None:
         content.no_intervals = "the rows of the fit were not passed to the report."
     else:
         errors, content.no_intervals, content.interval_note = standard_errors(
-            classifier, design.X, design.y, design.weights
+            classifier, design.X, design.y, design.weights, features
         )
     content.n_coefficients = int(classifier.coef_.size)
     content.coefficients = largest_coefficients(classifier.coef_, names, features, errors)
@@ -252,16 +328,21 @@ def add_coefficients(
             content.separation += ": " + verdict.words(names, features)
 
 
-def standard_errors(classifier: Any, X: Any, y: Any, weights: Any) -> tuple[Floats | None, str, str]:
+def standard_errors(
+    classifier: Any, X: Any, y: Any, weights: Any, features: Sequence[str]
+) -> tuple[Floats | None, str, str]:
     """Standard errors (K, d) of the coefficients, why there are none, and what they mean; `y` as in a fit."""
+    if classifier.status_ == "separated":
+        return None, "classes are separated, so that there is no finite estimate.", ""
     n_classes, width = classifier.coef_.shape
     size = (n_classes - 1) * (width + 1)
     if size > MOST_INFERRED or len(y) * float(size) ** 2 > MOST_WORK:
         return None, f"the covariance of {size:,} coefficients would take longer than the fit.", ""
-    penalised = bool(np.isfinite(classifier.C))
+    plain = as_plain(classifier)
+    penalised = bool(np.isfinite(plain.C))
     try:
         result = infer(
-            classifier,
+            plain,
             X,
             y,
             sample_weight=weights,
@@ -270,13 +351,36 @@ def standard_errors(classifier: Any, X: Any, y: Any, weights: Any) -> tuple[Floa
             parametrisation="symmetric",
         )
     except (SoftmaxError, MemoryError) as error:
-        return None, str(error), ""
+        return None, _named(str(error), features), ""
     errors: Floats = result.bse[:, 1:] if result.intercept else result.bse
     kind = "sandwich" if penalised or weights is not None else "classical"
     note = f"Standard errors are {kind} ones, of coefficients that sum to 0 over the classes."
     if penalised:
         note += " The penalty draws the coefficients towards 0: intervals are around its optimum, not around the truth."
     return errors, "", note
+
+
+def _named(message: str, features: Sequence[str]) -> str:
+    """A message with the names of the columns in the place of their numbers."""
+
+    def name(match: re.Match[str]) -> str:
+        j = int(match[1])
+        return repr(shorten(features[j])) if j < len(features) else match[0]
+
+    return re.sub(r"\bx(\d+)\b", name, message)
+
+
+def as_plain(classifier: Any) -> Any:
+    """A cross-validated model as the `SoftmaxRegression` that it fitted last."""
+    if not hasattr(classifier, "C_"):
+        return classifier
+    from softmax import SoftmaxRegression
+
+    mine, given = SoftmaxRegression().get_params(deep=False), classifier.get_params(deep=False)
+    shared = {name: value for name, value in given.items() if name in mine}
+    plain = SoftmaxRegression(**shared | {"C": classifier.C_, "l1_ratio": classifier.l1_ratio_})
+    vars(plain).update({name: value for name, value in vars(classifier).items() if name.endswith("_")})
+    return plain
 
 
 def codes_of(model: Any, y: Any, what: str) -> Ints:
