@@ -235,8 +235,10 @@ class SoftmaxRegression(CallbackSupport, LinearClassifierMixin, BaseEstimator): 
         X, y : as in `fit`
             The data that the model was fitted to.
         **options
-            Those of :func:`softmax.regression.infer`: sample_weight, offset, reference, parametrisation, covariance,
-            clusters, assume, level.
+            sample_weight and offset, as in `fit`; reference, the label of the reference class; parametrisation,
+            "reference" or "symmetric"; covariance, "classical", "robust" (HC0), "HC1" or "cluster" with clusters, one
+            label per row; assume, "sandwich" for a penalised fit, whose errors are then those of its own penalised
+            target; level of the intervals, 0.95.
 
         Returns
         -------
@@ -305,6 +307,7 @@ class SoftmaxRegression(CallbackSupport, LinearClassifierMixin, BaseEstimator): 
         self.intercept_ = solution.intercept
         self.penalty_ = inputs.penalty
         self.temperature_ = 1.0
+        self.__dict__.pop("calibration_", None)  # of an earlier fit
         self.n_iter_ = solution.n_iter
         self.n_passes_ = solution.n_passes
         self.history_ = solution.history
