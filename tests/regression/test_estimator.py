@@ -461,7 +461,7 @@ def test_a_fit_without_penalty_agrees_with_statsmodels(overlapping):
 
 def test_separated_classes_are_said_to_be(wine):
     X, y = wine
-    with pytest.warns(sm.NotCertifiedWarning, match="no finite optimum exists"):
+    with pytest.warns(sm.NotCertifiedWarning, match="eparation: no finite optimum exists"):
         model = sm.SoftmaxRegression(np.inf).fit(X, y)
     assert model.status_ == "separated"
     scores = np.column_stack([X, np.ones(len(X))]) @ model.separating_direction_.T

@@ -325,11 +325,11 @@ class SoftmaxRegression(CallbackSupport, LinearClassifierMixin, BaseEstimator): 
         """Why a fit did not reach its tolerance, how far it came, and what to change."""
         relative = solution.gap / solution.objective if solution.objective else np.inf
         if solution.reason == "separated":
-            return (
-                "no finite optimum exists: some combination of features separates classes (separating_direction_), and "
-                "without a penalty the coefficients grow for ever. Pass a finite C, such as 1e4, drop the features or "
-                "merge the classes."
+            names = getattr(self, "feature_names_in_", None)
+            message: str = solution.separation.message(
+                None if names is None else list(names), [str(label) for label in self.classes_.tolist()]
             )
+            return message + " separating_direction_ holds the direction."
         remedy = {
             "iterations": f"max_iter={self.max_iter or DEFAULT_MAX_ITER} was reached: raise max_iter or tol",
             "rounding": f"rounding in float64 allows no more: pass tol={2 * relative:.1e} or a smaller C, or rescale X",

@@ -66,7 +66,8 @@ class Solution:
     objective − optimum, or, with `estimated`, an estimate of it; `grad_norm` the Euclidean norm of the gradient, of
     the smallest subgradient where there is a lasso penalty, of the projected gradient where there are limits; `reason`
     "certified" (the gap is at most tol · objective), "iterations", "rounding", "separated" or "interrupted";
-    `direction` (K, d + 1) the direction, intercepts last, along which the classes are separated, or None.
+    `direction` (K, d + 1) the direction, intercepts last, along which the classes are separated, or None, and
+    `separation` what is known of it, with a `message` for users.
     """
 
     coef: Floats
@@ -79,4 +80,5 @@ class Solution:
     n_passes: int
     estimated: bool = False
     direction: Floats | None = None
+    separation: Any = None
     history: list[dict[str, Any]] = field(default_factory=list)

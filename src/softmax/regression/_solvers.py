@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,8 @@ def solve(
         from ._bounded import solve_bounded
 
         return solve_bounded(problem, tol=tol, max_iter=max_iter, start=start, n_threads=n_threads, progress=progress)
-    with workers_for(problem, n_threads) as workers:
+    # Workers(1): the BLAS of NumPy and that of SciPy would wait for work side by side, each with its own threads.
+    with workers_for(problem, n_threads) as workers, Workers(1 if workers.limited else None):
         return solve_smooth(
             problem,
             workers,
@@ -130,9 +132,9 @@ def solve_smooth(
         scheme = StaleFactorScheme(inverse, objective, exact_start=not begin.coef.any() and problem.offset is None)
     run = Run(objective, begin, scheme, targets, tol=tol, max_iter=max_iter, progress=progress)
     result = run.minimise(SUSPECT if estimated else None)
-    direction = None
+    separation = None
     if estimated:
-        result, direction = _finite_optimum(problem, run, result)
+        result, separation = _finite_optimum(problem, run, result)
     result.history[0] |= {"solver": chosen, "because": because}
     certificate = result.certificate
     return Solution(
@@ -145,7 +147,8 @@ def solve_smooth(
         n_iter=result.n_iter,
         n_passes=rows.n_passes + before,
         estimated=estimated,
-        direction=direction,
+        direction=None if separation is None else separation.direction,
+        separation=separation,
         history=result.history,
     )
 
@@ -191,8 +194,8 @@ def _targets(problem: Problem, objective: MultinomialObjective, cold: Evaluation
     return Targets(objective.frequency, centred, rows.mean, rows.spread, pi @ problem.offset, float(pi @ own))
 
 
-def _finite_optimum(problem: Problem, run: Run, result: Result) -> tuple[Result, Floats | None]:
-    """Go on with a fit without a bound, once it is known whether it has a finite optimum; the direction if not.
+def _finite_optimum(problem: Problem, run: Run, result: Result) -> tuple[Result, Any]:
+    """Go on with a fit without a bound, once it is known whether it has a finite optimum; the `Separation` if not.
 
     Where classes are separated, every Newton step adds about one unit to the logits of some row, however small the
     decrement has become; near a finite optimum the steps in the logits shrink with it. So a fit that ended with small
@@ -208,7 +211,7 @@ def _finite_optimum(problem: Problem, run: Run, result: Result) -> tuple[Result,
     separation = separating_direction(problem, (at.coef, at.intercept), n_threads=run.objective.rows.workers.n_threads)
     if separation is not None:
         result.reason = "separated"
-        return result, separation.direction
+        return result, separation
     if result.reason == "iterations" and result.n_iter < run.max_iter:
         result = run.minimise()
     return result, None

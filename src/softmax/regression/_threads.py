@@ -34,12 +34,12 @@ class Workers:
 
     def __init__(self, n_threads: int | None) -> None:
         self.n_threads = n_threads or 1
-        self._limited = n_threads is not None
+        self.limited = n_threads is not None
         self._pool: ThreadPoolExecutor | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        if self._limited:
+        if self.limited:
             self._stack.enter_context(_controller().limit(limits=self.n_threads, user_api="blas"))
             if self.n_threads > 1:
                 self._pool = self._stack.enter_context(ThreadPoolExecutor(self.n_threads, "softmax-fit"))
