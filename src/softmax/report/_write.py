@@ -147,7 +147,7 @@ def array_content(model: Any, data: tuple[Any, ...] | None, evaluation: Any) -> 
     if evaluation is not None:
         X, y, _ = _parts(evaluation, "evaluation", 2)
         codes = codes_of(model, y, "evaluation")
-        weights = np.ones(len(labels)) if content.sizes is None else model.class_counts.astype(float)
+        weights = np.ones(len(labels)) if content.sizes is None else content.sizes.astype(float)
         scored = plural(len(codes), "row")
         content.evaluated = evaluated(model, scored, model.predict_log_proba(X), codes, weights.astype(float))
     content.choice = choice_of(model)
