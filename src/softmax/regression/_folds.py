@@ -144,7 +144,7 @@ class Part:
         weights = np.full(n, 1.0 / n) if problem.weights is None else problem.weights / problem.weights.sum()
 
         def excess(b: float) -> float:
-            return float(weights @ (1.0 / (missing + np.exp(np.minimum(lse - b, 700.0))))) - 1.0 / (n + missing)
+            return float((weights @ (1.0 / (missing + np.exp(np.minimum(lse - b, 700.0))))) - 1.0 / (n + missing))
 
         low, high = float(lse.min()) - np.log(n), float(lse.max()) - np.log(n)
         level = brentq(excess, low - 1e-6, high + 1e-6, xtol=1e-10)
@@ -164,7 +164,7 @@ def splits_of(cv: Any, X: Any, y: Any, groups: Any, random_state: Any, *, soft: 
     n = X.shape[0]
     if cv is None:
         cv = 5
-    if isinstance(cv, Integral) and not isinstance(cv, bool):
+    if not isinstance(cv, bool) and isinstance(cv, Integral):
         splitter: Any = _splitter(int(cv), n, y, random_state, soft)
     elif not isinstance(cv, str) and (hasattr(cv, "split") or isinstance(cv, Iterable)):
         splitter = check_cv(cv, y=None if soft else y, classifier=True)

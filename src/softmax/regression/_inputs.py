@@ -221,9 +221,9 @@ def _target_probabilities(y: Any, n: int) -> Floats:
         raise TargetError(f"X has {n} rows and y {len(matrix)}: pass one row of probabilities per row.")
     fine = np.isfinite(matrix) & (matrix >= 0)
     if not fine.all():
-        row, column = np.unravel_index(int(np.argmin(fine)), matrix.shape)
+        place = np.unravel_index(int(np.argmin(fine)), matrix.shape)
         raise TargetError(
-            f"a matrix y holds probabilities, finite and ≥ 0; got {matrix[row, column]} at row {row}, column {column}."
+            f"a matrix y holds probabilities, finite and ≥ 0; got {matrix[place]} at row {place[0]}, column {place[1]}."
         )
     sums = matrix.sum(axis=1)
     wrong = np.abs(sums - 1.0) > 1e-6

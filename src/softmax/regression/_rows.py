@@ -27,7 +27,7 @@ BLOCK_ELEMENTS = 1 << 15
 # Beyond this ratio of mean to spread, X @ W.T + b loses digits that matter, and blocks are centred before the product.
 CANCELLATION = 1e3
 # The kernels take seconds to compile once; NumPy takes a millisecond for a pass of this size.
-COMPILED_FROM = 2e6
+COMPILED_FROM = 2e5
 SINGLE_CANCELLATION = 4.0
 # Magnitudes that float32 holds with room for their products.
 SINGLE_RANGE = (1e-12, 1e12)
@@ -70,7 +70,7 @@ def fit_kernels(work: float = np.inf) -> Any:
 
 def work_of(X: Any, n_classes: int) -> float:
     """Multiplications of a pass, the softmax of an element counted as 16 of them."""
-    return float(n_classes) * (X.size + 16.0 * X.shape[0])
+    return float(n_classes * (X.size + 16 * X.shape[0]))
 
 
 class _Rows:
@@ -242,9 +242,11 @@ class SparseRows(_Rows):
             return total
 
         self.count_pass()
-        sums, weight, number = sum_in_order(self.run(span_sum, 3 * self.d))
+        parts: Floats = sum_in_order(self.run(span_sum, 3 * self.d))
+        sums, weight, number = parts
         if centre is None:
-            return sums
+            plain: Floats = sums
+            return plain
         # Entries that are not stored are 0, each at the distance of the mean.
         rest = np.where(number == self.n, 0.0, np.maximum(self.total_weight - weight, 0.0))
         total: Floats = sums + rest * centre**2
