@@ -16,7 +16,7 @@ from softmax._threads import number_of_threads
 
 from ._estimator import SoftmaxRegression
 from ._folds import Data, Part, Split, splits_of
-from ._follow import Shared, can_follow
+from ._follow import can_follow
 from ._inputs import Inputs, _refuse_weightless, prepare
 from ._loo import check_size, leave_one_out_logits
 from ._path import fit_points, fitted_model, grid_of, problem_at, warn_of_points
@@ -25,6 +25,7 @@ from ._problem import Solution
 from ._rows import Floats
 from ._scores import ROW_SCORES, check_scoring_of, takes_weights, weighted_mean
 from ._solvers import DEFAULT_MAX_ITER, solve, workers_for
+from ._stale import Shared
 from ._state import restore, state_of
 from ._threads import Workers
 

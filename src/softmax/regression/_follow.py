@@ -19,27 +19,26 @@ Each dual value is a lower bound of the same optimum, so the gap is the lowest o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import scipy.linalg
 
-from ._certificate import Certificate, Targets, certify
+from ._certificate import Certificate, certify
 from ._objective import Evaluation, MultinomialObjective
 from ._preconditioners import Preconditioner, contrast_eigen
 from ._problem import Problem, Progress, Solution
 from ._rows import DenseRows, Floats, SparseRows, rows_of
+from ._solvers import COVARIANCE_LIMIT, _targets
+from ._stale import Shared, SharedCovariance, Snapshot, sampled_covariance
 from ._threads import Workers
 
 # Pairs that L-BFGS remembers, over all C, and the numbers they may hold.
 PAIRS = 60
 PAIR_NUMBERS = 2e7
-# Up to this number of parameters a factor of the whole Hessian is kept.
-FACTOR_LIMIT = 3000
-# Beyond this number of features their covariance is taken as diagonal.
-COVARIANCE_LIMIT = 4096
+# Up to this number of parameters a factor of the whole Hessian is kept; it is made anew for each λ, so that beyond the
+# second number it must cost no more than some tens of passes: size² ≤ this times n.
+FACTOR_LIMIT, FACTOR_ALWAYS, FACTOR_ROWS = 3000, 500, 400
 # Optima that a prediction uses at most.
 LONGEST_PREDICTION = 4
 # Evaluations of one fit, after which it is left to the general solver.
@@ -48,6 +47,18 @@ MAX_EVALUATIONS = 80
 COEFFICIENT_SHARE = 0.9
 # Between these lengths a line is trusted to be a parabola.
 PARABOLA = (0.05, 3.0)
+# A step that multiplies the objective by this is shortened by this factor, down to this length.
+OVERSHOT, SHRINK, SHORTEST = 2.0, 0.2, 1e-3
+# Of one fit: steps that overshoot before the curvature is taken anew, and before the fit is left to the general solver.
+OVERSHOOTS = (2, 5)
+# Passes of a fit that are taken for granted: more of them count towards a new Hessian.
+USUAL_PASSES = 3
+# Down to this tolerance steps are found by passes in float32, where these are bound by their matrix products.
+SINGLE_TOL = 1e-7
+# The softmax of an element costs as much as so many multiplications of a matrix product.
+SOFTMAX_COST = 20.0
+
+Pair = tuple[Floats, Floats, float]
 
 
 class Track:
@@ -82,144 +93,6 @@ class Track:
         return total
 
 
-class SharedCovariance:
-    """(M ⊗ Σ + I ⊗ diag λ)⁻¹ for any M (K, K) and any multiple of one vector λ: Σ is diagonalised once.
-
-    With D = diag(v)^−½ for λ = λ₀ v and D Σ D = U diag(s) Uᵀ the inverse is D U (m_k s + λ₀)⁻¹ Uᵀ D in the eigenvectors
-    of M.
-    """
-
-    def __init__(self, covariance: Floats, shape_of_ridge: Floats) -> None:
-        self._root = 1.0 / np.sqrt(shape_of_ridge)
-        self._vectors: Floats | None = None
-        if covariance.ndim == 2:
-            values, self._vectors = scipy.linalg.eigh(covariance * np.outer(self._root, self._root), check_finite=False)
-        else:
-            values = covariance * self._root**2
-        self._values: Floats = np.maximum(values, 0.0)
-
-    def inverse(self, class_covariance: Floats, strength: float, intercept: bool) -> "KroneckerSolve":
-        """The inverse for M and λ₀."""
-        values, vectors = contrast_eigen(class_covariance)
-        scale = np.outer(values, self._values) + strength
-        return KroneckerSolve(vectors, values, scale, self._vectors, self._root, intercept)
-
-
-@dataclass(frozen=True)
-class KroneckerSolve:
-    """One inverse of `SharedCovariance`."""
-
-    class_vectors: Floats
-    class_values: Floats
-    scale: Floats
-    vectors: Floats | None
-    root: Floats
-    intercept: bool
-
-    def solve(self, residual: Floats) -> Floats:
-        """Apply it to a (K, p) matrix whose columns sum to 0 over the classes."""
-        rotated = self.class_vectors.T @ residual
-        inner = (rotated[:, :-1] if self.intercept else rotated) * self.root
-        inner = inner / self.scale if self.vectors is None else ((inner @ self.vectors) / self.scale) @ self.vectors.T
-        inner *= self.root
-        if self.intercept:
-            inner = np.column_stack([inner, rotated[:, -1] / self.class_values])
-        solution: Floats = self.class_vectors @ inner
-        return solution
-
-
-class Snapshot:
-    """The Hessian of the loss at some point, in the contrasts to one class; factored for any λ."""
-
-    def __init__(self, objective: MultinomialObjective) -> None:
-        self._reference = int(np.argmax(objective.frequency))
-        self._hessian = objective.reduced_hessian(self._reference)
-        self._shape = objective.shape
-        self._intercept = objective.has_intercept
-        self.trace = float(np.trace(objective.class_covariance()))
-
-    def factor(self, ridge: Floats, scale: float) -> "FactorSolve":
-        """The inverse of scale · H + diag λ; ‖W‖² is ‖A‖² − ‖Σ_k A_k‖² / K in the contrasts A."""
-        n_classes, width = self._shape
-        matrix = scale * self._hessian
-        penalty = np.append(ridge, 0.0) if self._intercept else ridge
-        for k in range(n_classes - 1):
-            for other in range(k + 1):
-                block = matrix[k * width : (k + 1) * width, other * width : (other + 1) * width]
-                block[np.diag_indices(width)] += penalty * (float(k == other) - 1.0 / n_classes)
-        return FactorSolve(lifted_cholesky(matrix), self._reference)
-
-
-@dataclass(frozen=True)
-class FactorSolve:
-    """The inverse that a Cholesky factor in contrasts to class `reference` stands for."""
-
-    factor: Floats
-    reference: int
-
-    def solve(self, residual: Floats) -> Floats:
-        """Apply it to a (K, p) matrix whose columns sum to 0 over the classes."""
-        right = np.delete(residual, self.reference, axis=0)
-        contrasts = scipy.linalg.cho_solve((self.factor, True), right.ravel(), check_finite=False)
-        solution: Floats = np.insert(contrasts.reshape(right.shape), self.reference, 0.0, axis=0)
-        solution -= solution.mean(axis=0)
-        return solution
-
-
-def lifted_cholesky(matrix: Floats) -> Floats:
-    """The lower factor; what rounding has made indefinite gets a growing part of its diagonal (it only
-    preconditions).
-    """
-    diagonal = np.diag(matrix).copy()
-    floor = max(float(diagonal.max()), 1e-300) * np.finfo(np.float64).eps
-    for power in range(-14, 1):
-        try:
-            factor: Floats = scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
-        except np.linalg.LinAlgError:
-            np.fill_diagonal(matrix, diagonal + 10.0**power * np.maximum(diagonal, floor))
-        else:
-            return factor
-    return np.asfortranarray(np.diag(np.sqrt(np.maximum(diagonal, floor))))
-
-
-@dataclass
-class Shared:
-    """What followers of the same features and classes lend each other: rows differ, curvature hardly does."""
-
-    covariance: SharedCovariance | None = None
-    # (log C from which on it serves, snapshot), rising; followers that come later only read.
-    snapshots: list[tuple[float, Snapshot]] = field(default_factory=list)
-    # Optima by C, coordinates of X: (coef, intercept).
-    optima: dict[float, tuple[Floats, Floats]] = field(default_factory=dict)
-
-    def snapshot(self, log_c: float) -> Snapshot | None:
-        """The last that began at this C or before."""
-        return next((s for start, s in reversed(self.snapshots) if start <= log_c), None)
-
-
-@dataclass
-class _State:
-    """Where one fit stands: the lowest point with its certificate, the highest dual value, the model's point."""
-
-    best: Evaluation
-    certificate: Certificate
-    dual: float
-    point: Floats
-    gradient: Floats
-
-    @property
-    def gap(self) -> float:
-        return max(self.certificate.objective - self.dual, 0.0)
-
-    def holds(self, tol: float) -> bool:
-        return self.gap <= tol * self.certificate.objective
-
-    def see(self, at: Evaluation, certificate: Certificate) -> None:
-        self.dual = max(self.dual, certificate.objective - certificate.gap)
-        if certificate.objective < self.certificate.objective:
-            self.best, self.certificate = at, certificate
-
-
 class Follower:
     """Fits `problem` at one C after another; its ridge is the penalty at C = 1, > 0 in every feature.
 
@@ -232,212 +105,324 @@ class Follower:
         self.rows: DenseRows | SparseRows = rows_of(
             problem.X, problem.weights, problem.n_classes, problem.intercept, workers
         )
-        self.objective = MultinomialObjective(self.rows, problem)
+        objective = MultinomialObjective(self.rows, problem)
         self.shared = Shared() if shared is None else shared
         self.owner = not self.shared.optima
         self.copies = copies
-        self.size = self.objective.shape[0] * self.objective.shape[1]
-        self.factors = self.size <= FACTOR_LIMIT
-        self._cold = np.zeros(self.objective.shape)
+        self.size = objective.shape[0] * objective.shape[1]
+        self.factors = self.size <= FACTOR_LIMIT and (
+            self.size <= FACTOR_ALWAYS or self.size**2 <= FACTOR_ROWS * self.rows.n
+        )
+        self.single = not self.factors and self.rows.allows_single
+        self.cold = np.zeros(objective.shape)
         if problem.intercept:
-            logs = np.log(self.objective.frequency)
-            self._cold[:, -1] = logs - logs.mean()
-        at = self.objective.evaluate(self._cold)
-        # Σ π (p − y) x̃ with p the same for all rows, as at W = 0, is −Σ π y x̃.
-        self._targets = Targets(self.objective.frequency, -at.gradient_sum, self.rows.mean, self.rows.spread)
-        self._scale = float(np.mean(problem.ridge))
-        if self.shared.covariance is None:
+            logs = np.log(objective.frequency)
+            self.cold[:, -1] = logs - logs.mean()
+        self.targets = _targets(problem, objective, objective.evaluate(self.cold))
+        # One pass at the speed of products, and what an assembly costs in such passes: it runs at thrice the speed.
+        one_pass = self.rows.n * objective.n_classes * (4.0 * objective.shape[1] + SOFTMAX_COST)
+        self.assembly = self.rows.n * float(self.size) ** 2 / (3.0 * one_pass)
+        self.strength = float(np.mean(problem.ridge))
+        if self.shared.features is None:
             moment = self.rows.second_moment() if self.rows.d <= COVARIANCE_LIMIT else self.rows.spread**2
-            self.shared.covariance = SharedCovariance(moment, problem.ridge / self._scale)
+            self.shared.features = SharedCovariance(moment, problem.ridge / self.strength)
+        self.pairs: list[tuple[Floats, Floats]] = []
+        self.most_pairs = int(np.clip(PAIR_NUMBERS // (2 * self.size), 5, PAIRS))
+        self.trace = 0.0
+        self.spent = 0
+        self.last_count = 0
+        self.own: Snapshot | None = None
+        self.best: tuple[Floats, Floats] | None = None
         self._track = Track()
-        self._pairs: list[tuple[Floats, Floats]] = []
-        self._most = int(np.clip(PAIR_NUMBERS // (2 * self.size), 5, PAIRS))
-        self._trace = 0.0
-        self._excess = 0.0
-
-    # Starting points.
-
-    def _start(self, C: float) -> Floats:
-        """What the optima so far predict, on top of the optimum of all rows where there is one."""
-        base = self._reference(C)
-        step = self._track.predict(np.log(C))
-        if base is None:
-            return self._cold if step is None else step
-        return base if step is None else base + step
-
-    def _reference(self, C: float) -> Floats | None:
-        if self.owner or C not in self.shared.optima:
-            return None
-        return self.objective.point_of(*self.shared.optima[C])
-
-    def _remember(self, C: float, at: Evaluation) -> None:
-        base = self._reference(C)
-        self._track.add(float(np.log(C)), at.point if base is None else at.point - base)
-        if self.owner:
-            self.shared.optima[C] = (at.coef, at.intercept)
-
-    # One fit.
 
     def fit(self, C: float, *, tol: float, progress: Progress | None = None) -> Solution | None:
-        """The optimum at C, or None where it was not certified in `MAX_EVALUATIONS` passes: then `best` is where to go
-        on from.
-        """
+        """The optimum at C, or None where this way does not lead to it: then `best` is where to go on from."""
         passes = self.rows.n_passes
-        ridge = self.problem.ridge / C
-        objective = self.objective = MultinomialObjective(self.rows, replace(self.problem, ridge=ridge))
-        at = objective.evaluate(self._start(C))
-        if not np.isfinite(at.value):
-            at = objective.evaluate(self._cold)
-        certificate = self._certificate(at)
-        state = _State(at, certificate, certificate.objective - certificate.gap, at.point, at.gradient)
-        history = [self._record(0, passes, state, 0.0, "start")]
-        preconditioner: Preconditioner | None = None
-        pairs: list[tuple[Floats, Floats, float]] = []
-        count = 0
-        while not state.holds(tol) and count < MAX_EVALUATIONS:
-            count += 1
-            only_intercept = self._coefficients_suffice(state, tol)
-            if only_intercept:
-                direction = self._intercept_step(state)
-            else:
-                if preconditioner is None:
-                    preconditioner, pairs = self._prepare(C, ridge)
-                direction = -_two_loops(state.gradient, pairs, preconditioner)
-            step = self._advance(state, direction, ridge, pairs, only_intercept)
-            history.append(self._record(count, passes, state, step, "intercepts" if only_intercept else "stale"))
-            if progress is not None:
-                progress(count, self.rows.n_passes - passes, state.certificate.objective, state.gap)
-        self.best = (state.best.coef, state.best.intercept)
-        self._excess += max(0, count - 3)
-        if not state.holds(tol):
+        fit = _Fit(self, C, tol)
+        certified = fit.run(progress)
+        best, found = fit.best_of_all()
+        self.best = (best.coef, best.intercept)
+        self.last_count = fit.count
+        self.spent += max(0, fit.count - USUAL_PASSES)
+        if not certified:
             return None
-        self._trace = float(np.trace(objective.class_covariance()))
-        self._remember(C, state.best)
-        found = state.certificate
+        self._remember(C, fit.objective, best)
+        if self.owner and fit.covariance is not None:
+            self.shared.keep_covariance(C, fit.covariance)
         return Solution(
-            coef=state.best.coef,
-            intercept=state.best.intercept,
+            coef=best.coef,
+            intercept=best.intercept,
             objective=found.objective,
-            gap=state.gap,
+            gap=fit.gap,
             grad_norm=found.grad_norm,
             reason="certified",
-            n_iter=count,
+            n_iter=fit.count,
             n_passes=self.rows.n_passes - passes,
-            history=history,
+            history=fit.history,
         )
 
     def adopt(self, C: float, solution: Solution) -> None:
         """Remember an optimum that another solver found."""
-        at = self.objective.evaluate(self.objective.point_of(solution.coef, solution.intercept))
-        self._trace = float(np.trace(self.objective.class_covariance()))
-        self._remember(C, at)
+        objective = MultinomialObjective(self.rows, self.problem)
+        self._remember(C, objective, objective.evaluate(objective.point_of(solution.coef, solution.intercept)))
 
-    def _certificate(self, at: Evaluation) -> Certificate:
-        objective = self.objective
+    def start(self, C: float, objective: MultinomialObjective) -> Floats:
+        """What the optima so far predict, on top of the optimum of all rows where there is one."""
+        base = self._reference(C, objective)
+        step = self._track.predict(float(np.log(C)))
+        if base is None:
+            return self.cold if step is None else step
+        return base if step is None else base + step
+
+    def _reference(self, C: float, objective: MultinomialObjective) -> Floats | None:
+        if self.owner or C not in self.shared.optima:
+            return None
+        return objective.point_of(*self.shared.optima[C])
+
+    def _remember(self, C: float, objective: MultinomialObjective, at: Evaluation) -> None:
+        base = self._reference(C, objective)
+        self._track.add(float(np.log(C)), at.point if base is None else at.point - base)
+        if self.owner:
+            self.shared.optima[C] = (at.coef, at.intercept)
+
+    def snapshot(self, C: float) -> Snapshot | None:
+        """The Hessian to precondition with."""
+        if not self.factors:
+            return None
+        return self.own if self.own is not None else self.shared.snapshot(C)
+
+    def take_snapshot(self, C: float, snapshot: Snapshot) -> None:
+        """Use a new Hessian from now on; pairs that corrected the old one go."""
+        if self.owner:
+            self.shared.keep_snapshot(C, snapshot)
+        else:
+            self.own = snapshot
+        self.pairs, self.spent = [], 0
+
+    def new_hessian_pays(self, count: int) -> bool:
+        """Whether the passes beyond the usual, of this fit and those before, have cost as much as a Hessian."""
+        return self.copies * (self.spent + max(0, count - USUAL_PASSES)) >= self.assembly
+
+
+class _Fit:
+    """One fit of a `Follower`.
+
+    `point` and `gradient` are where the model stands, evaluated or not; `lowest` the lowest evaluation in any
+    precision, `best` in float64, with its certificate; `dual` the highest dual value, in float64.
+    """
+
+    def __init__(self, follower: Follower, C: float, tol: float) -> None:
+        self.follower = follower
+        self.C = C
+        self.tol = tol
+        self.ridge = follower.problem.ridge / C
+        self.objective = MultinomialObjective(follower.rows, replace(follower.problem, ridge=self.ridge))
+        self.single = follower.single and tol >= SINGLE_TOL
+        self.best: Evaluation | None = None
+        self.certificate: Certificate | None = None
+        self.dual = -np.inf
+        self.covariance: Floats | None = None
+        self.preconditioner: Preconditioner | None = None
+        self.pairs: list[Pair] = []
+        self.count = self.overshoots = 0
+        self.history: list[dict[str, Any]] = []
+        self._first_pass = follower.rows.n_passes
+        # Where the last fit was over at its start, so may be this one: then it must be in float64.
+        at = self._evaluate(follower.start(C, self.objective), exact=follower.last_count == 0)
+        if not np.isfinite(at.value):
+            at = self._evaluate(follower.cold)
+        self.lowest = at
+        self.point, self.gradient = at.point, at.gradient
+        self._see(at)
+        self._record(0.0, "start", None)
+
+    @property
+    def gap(self) -> float:
+        """Of `best`."""
+        return np.inf if self.certificate is None else max(self.certificate.objective - self.dual, 0.0)
+
+    @property
+    def certified(self) -> bool:
+        """Whether `best` is close enough."""
+        return self.certificate is not None and self.gap <= self.tol * self.certificate.objective
+
+    def run(self, progress: Progress | None) -> bool:
+        """Step until certified, or until this way leads nowhere."""
+        follower, fresh = self.follower, False
+        while not self.certified:
+            if self.count >= MAX_EVALUATIONS or self.overshoots >= OVERSHOOTS[1]:
+                return False
+            self.count += 1
+            if follower.factors and not fresh:
+                fresh = self.overshoots >= OVERSHOOTS[0] or follower.new_hessian_pays(self.count)
+                if fresh:
+                    self._assemble()
+            self._step(progress)
+        return True
+
+    def best_of_all(self) -> tuple[Evaluation, Certificate]:
+        """The best point in float64."""
+        if self.best is None or self.certificate is None or self.lowest.value < 0.999 * self.best.value:
+            self._see(self._evaluate(self.lowest.point))
+        assert self.best is not None
+        assert self.certificate is not None
+        return self.best, self.certificate
+
+    def _step(self, progress: Progress | None) -> None:
+        intercepts = self._coefficients_suffice()
+        if intercepts:
+            direction = self._intercept_step()
+        else:
+            if self.preconditioner is None:
+                self._prepare()
+                assert self.preconditioner is not None
+            direction = -_two_loops(self.gradient, self.pairs, self.preconditioner)
+        self._record(self._advance(direction, intercepts), "intercepts" if intercepts else "stale", progress)
+
+    # Evaluations.
+
+    def _evaluate(self, point: Floats, *, exact: bool = True) -> Evaluation:
+        self.objective.single_evaluate = self.single and not exact
+        return self.objective.evaluate(point)
+
+    def _certify(self, at: Evaluation) -> Certificate:
+        if self.objective.has_intercept and not np.all(self.objective.frequency + at.excess > 0.0):
+            # A step so long that a class has lost all probability says nothing of the optimum.
+            return Certificate(at.value, np.inf, np.inf, float(np.linalg.norm(at.gradient)), 1.0)
         return certify(
             coef=at.coef,
-            intercept=at.intercept if objective.has_intercept else None,
+            intercept=at.intercept if self.objective.has_intercept else None,
             loss=at.loss,
             gradient_sum=at.gradient_sum,
             excess=at.excess,
-            penalty=objective.penalty,
-            targets=self._targets,
+            penalty=self.ridge,
+            targets=self.follower.targets,
         )
 
-    def _record(self, iteration: int, passes: int, state: _State, step: float, note: str) -> dict[str, Any]:
-        return {
-            "iteration": iteration,
-            "passes": self.rows.n_passes - passes,
-            "objective": state.certificate.objective,
-            "gap": state.gap,
-            "grad_norm": state.certificate.grad_norm,
-            "cg": 0,
-            "step": step,
-            "preconditioner": note,
-        }
+    def _see(self, at: Evaluation) -> None:
+        """Judge the evaluation made last; one in float32 that looks good enough is repeated in float64."""
+        if at.value < self.lowest.value:
+            self.lowest = at
+        certificate = self._certify(at)
+        if self.objective.single_evaluate:
+            if not certificate.holds(self.tol):
+                return
+            at = self._evaluate(at.point)
+            certificate = self._certify(at)
+        self.dual = max(self.dual, certificate.objective - certificate.gap)
+        if self.certificate is None or certificate.objective < self.certificate.objective:
+            self.best, self.certificate = at, certificate
 
-    def _coefficients_suffice(self, state: _State, tol: float) -> bool:
+    def _record(self, step: float, note: str, progress: Progress | None) -> None:
+        passes = self.follower.rows.n_passes - self._first_pass
+        certificate = self.certificate or self._certify(self.lowest)
+        gap = certificate.gap if self.certificate is None else self.gap
+        self.history.append(
+            {
+                "iteration": self.count,
+                "passes": passes,
+                "objective": certificate.objective,
+                "gap": gap,
+                "grad_norm": certificate.grad_norm,
+                "cg": 0,
+                "step": step,
+                "preconditioner": note,
+            }
+        )
+        if progress is not None:
+            progress(self.count, passes, certificate.objective, gap)
+
+    # Directions.
+
+    def _coefficients_suffice(self) -> bool:
         """Whether the gradient in the coefficients, as the model has it, is small enough for the certificate."""
         if not self.objective.has_intercept:
             return False
-        gap = 0.5 * float(np.sum(state.gradient[:, :-1] ** 2 / self.objective.ridge))
-        return gap <= COEFFICIENT_SHARE * tol * state.certificate.objective
+        gap = 0.5 * float(np.sum(self.gradient[:, :-1] ** 2 / self.ridge))
+        return gap <= COEFFICIENT_SHARE * self.tol * self.lowest.value
 
-    def _intercept_step(self, state: _State) -> Floats:
+    def _intercept_step(self) -> Floats:
         """Newton's step in the intercepts alone, from the probabilities at hand."""
-        values, vectors = contrast_eigen(self.objective.class_covariance())
-        direction = np.zeros_like(state.point)
-        direction[:, -1] = -vectors @ ((vectors.T @ state.gradient[:, -1]) / values)
+        self.covariance = self.objective.class_covariance()
+        values, vectors = contrast_eigen(self.covariance)
+        direction = np.zeros_like(self.point)
+        direction[:, -1] = -vectors @ ((vectors.T @ self.gradient[:, -1]) / values)
         return direction
 
-    def _prepare(self, C: float, ridge: Floats) -> tuple[Preconditioner, list[tuple[Floats, Floats, float]]]:
-        """The preconditioner for the point evaluated last, and the pairs for its λ."""
-        objective, log_c = self.objective, float(np.log(C))
-        covariance = objective.class_covariance()
-        trace = float(np.trace(covariance))
-        if self._trace > 0.0:
-            ratio = trace / self._trace
-            self._pairs = [(s, ratio * y) for s, y in self._pairs]
-        self._trace = trace
-        pairs = [_with_penalty(s, y, ridge) for s, y in self._pairs]
-        if self.factors and self.owner and self._excess * self.copies >= self._assembly_cost():
-            self.shared.snapshots.append((log_c, Snapshot(objective)))
-            self._pairs, pairs, self._excess = [], [], 0.0
-        snapshot = self.shared.snapshot(log_c) if self.factors else None
+    def _prepare(self) -> None:
+        """Choose the preconditioner, and give the pairs this λ."""
+        follower = self.follower
+        lent = None if follower.owner else follower.shared.covariances.get(self.C)
+        self.covariance = sampled_covariance(self.objective) if lent is None else lent
+        trace = float(np.trace(self.covariance))
+        if follower.trace > 0.0:
+            follower.pairs = [(step, trace / follower.trace * change) for step, change in follower.pairs]
+        follower.trace = trace
+        self.pairs = [_with_penalty(step, change, self.ridge) for step, change in follower.pairs]
+        snapshot = follower.snapshot(self.C)
         if snapshot is not None:
-            return snapshot.factor(ridge, trace / snapshot.trace), pairs
-        assert self.shared.covariance is not None
-        strength = self._scale / C
-        return self.shared.covariance.inverse(covariance, strength, objective.has_intercept), pairs
+            self.preconditioner = snapshot.factor(self.ridge, trace / snapshot.trace)
+            return
+        assert follower.shared.features is not None
+        strength, intercept = follower.strength / self.C, self.objective.has_intercept
+        self.preconditioner = follower.shared.features.inverse(self.covariance, strength, intercept)
 
-    def _assembly_cost(self) -> float:
-        """The cost of a Hessian in passes, roughly: its product runs at thrice the speed."""
-        return float(self.size**2 / (3.0 * (4.0 * self.size + 20.0 * self.objective.n_classes)))
+    def _assemble(self) -> None:
+        """Take the Hessian at the lowest point, and go on from there."""
+        at = self._evaluate(self.lowest.point)
+        trace = float(np.trace(sampled_covariance(self.objective)))
+        self.follower.take_snapshot(self.C, Snapshot(self.objective, trace))
+        self.preconditioner = None
+        self.point, self.gradient = at.point, at.gradient
 
-    def _advance(
-        self,
-        state: _State,
-        direction: Floats,
-        ridge: Floats,
-        pairs: list[tuple[Floats, Floats, float]],
-        only_intercept: bool,
-    ) -> float:
-        """Evaluate the end of the step, learn from it, and move the model's point to the minimum on the line."""
+    # Steps.
+
+    def _advance(self, direction: Floats, intercepts: bool) -> float:
+        """Evaluate the end of the step, learn from it, and move the model's point to the minimum on the line.
+
+        Returns the length of the step.
+        """
         length = 1.0
-        new = self.objective.evaluate(state.point + direction)
-        while not new.value <= 2.0 * state.certificate.objective and length > 1e-6:
-            length *= 0.25
-            new = self.objective.evaluate(state.point + length * direction)
+        new = self._evaluate(self.point + direction, exact=intercepts)
+        while not new.value <= OVERSHOT * self.lowest.value and length > SHORTEST:
+            length *= SHRINK
+            new = self._evaluate(self.point + length * direction, exact=intercepts)
+        self.overshoots += length < 1.0
         if not np.isfinite(new.value):
             return 0.0
-        state.see(new, self._certificate(new))
-        step, change = new.point - state.point, new.gradient - state.gradient
-        curvature = float(np.vdot(step, change))
-        loss_change = change.copy()
-        loss_change[:, : len(ridge)] -= ridge * step[:, : len(ridge)]
-        if float(np.vdot(step, loss_change)) > 0.0 < curvature:
-            self._pairs.append((step, loss_change))
-            pairs.append((step, change, 1.0 / curvature))
-            del self._pairs[: -self._most], pairs[: -self._most]
-        best = -float(np.vdot(state.gradient, step)) / curvature if curvature > 0.0 else 1.0
-        if not only_intercept and PARABOLA[0] < best < PARABOLA[1] and abs(best - 1.0) > 0.1:
-            state.point = state.point + best * step
-            state.gradient = state.gradient + best * change
+        self._see(new)
+        step, change = new.point - self.point, new.gradient - self.gradient
+        curvature = self._learn(step, change)
+        best = -float(np.vdot(self.gradient, step)) / curvature if curvature > 0.0 else 1.0
+        if not intercepts and PARABOLA[0] < best < PARABOLA[1] and abs(best - 1.0) > 0.1:
+            self.point = self.point + best * step
+            self.gradient = self.gradient + best * change
             return length * best
-        state.point, state.gradient = new.point, new.gradient
+        self.point, self.gradient = new.point, new.gradient
         return length
 
+    def _learn(self, step: Floats, change: Floats) -> float:
+        """Keep a pair; returns its curvature."""
+        d = len(self.ridge)
+        curvature = float(np.vdot(step, change))
+        loss_change = change.copy()
+        loss_change[:, :d] -= self.ridge * step[:, :d]
+        if float(np.vdot(step, loss_change)) > 0.0 < curvature:
+            most, pairs = self.follower.most_pairs, self.follower.pairs
+            pairs.append((step, loss_change))
+            self.pairs.append((step, change, 1.0 / curvature))
+            del pairs[:-most], self.pairs[:-most]
+        return curvature
 
-def _with_penalty(step: Floats, change: Floats, ridge: Floats) -> tuple[Floats, Floats, float]:
+
+def _with_penalty(step: Floats, change: Floats, ridge: Floats) -> Pair:
     """A pair of the loss as one of the objective, with the inverse of its curvature."""
     full = change.copy()
     full[:, : len(ridge)] += ridge * step[:, : len(ridge)]
     return step, full, 1.0 / float(np.vdot(step, full))
 
 
-def _two_loops(
-    gradient: Floats, pairs: Sequence[tuple[Floats, Floats, float]], preconditioner: Preconditioner
-) -> Floats:
+def _two_loops(gradient: Floats, pairs: Sequence[Pair], preconditioner: Preconditioner) -> Floats:
     """The L-BFGS inverse of the Hessian, built on the preconditioner, times the gradient."""
     rest = gradient.copy()
     shares = []
@@ -452,6 +437,5 @@ def _two_loops(
 
 
 def can_follow(problem: Problem) -> bool:
-    """Whether a problem is one that a `Follower` fits: smooth, every feature penalised by a multiple of one number."""
-    ridge: npt.NDArray[Any] = problem.ridge
-    return problem.smooth and bool(np.all(ridge == ridge[0])) and ridge[0] > 0.0 and np.isfinite(ridge[0])
+    """Whether a problem is one that a `Follower` fits: smooth, with a penalty on every feature."""
+    return problem.smooth and bool(np.all((problem.ridge > 0.0) & np.isfinite(problem.ridge)))

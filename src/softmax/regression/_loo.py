@@ -17,10 +17,10 @@ import scipy.linalg
 
 from softmax._errors import OptionError
 
-from ._follow import Snapshot
 from ._objective import MultinomialObjective
 from ._problem import Problem
 from ._rows import Floats, rows_of
+from ._stale import Snapshot
 from ._threads import Workers
 
 # H⁻¹ is needed as a whole: (K·d)² numbers.
@@ -51,7 +51,7 @@ def leave_one_out_logits(problem: Problem, coef: Floats, intercept: Floats, work
     rows = rows_of(problem.X, problem.weights, problem.n_classes, problem.intercept, workers)
     objective = MultinomialObjective(rows, problem)
     objective.evaluate(objective.point_of(coef, intercept))
-    factor = Snapshot(objective).factor(problem.ridge, 1.0)
+    factor = Snapshot(objective, 1.0).factor(problem.ridge, 1.0)
     kept = np.delete(np.arange(problem.n_classes), factor.reference)
     count, width = len(kept), objective.shape[1]
     inverse, _ = scipy.linalg.lapack.dpotri(factor.factor, lower=1)

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from softmax._errors import NotCertifiedWarning, OptionError
 
 from ._estimator import SoftmaxRegression
-from ._follow import Follower, Shared, can_follow
+from ._follow import Follower, can_follow
 from ._inputs import Inputs, prepare
 from ._problem import Problem, Progress, Solution
 from ._rows import Floats
 from ._solvers import DEFAULT_MAX_ITER, solve, workers_for
+from ._stale import Shared
 from ._threads import Workers
 
 # Announce(C, solution): called after each point of a path.
