@@ -30,7 +30,7 @@ def drawings(names=("a", "b", "c")):
     Cs = np.logspace(-2, 2, 5)
     some = [Coefficient(name, name, (-1) ** i / (i + 1)) for i, name in enumerate(names)]
     return {
-        "convergence": _plots.convergence(HISTORY, 1e-6, estimated=False),
+        "convergence": _plots.convergence(HISTORY, 1e-6, "certified gap"),
         "confusion": _plots.heat_map(a_confusion(len(names)), list(names)),
         "reliability": _plots.reliability(reliabilities(log_p, codes, 1.5)),
         "coefficients": _plots.coefficients(some),
@@ -96,4 +96,6 @@ def test_a_confusion_without_rows():
 
 def test_a_history_without_finite_gaps():
     history = [{"passes": i, "gap": np.inf, "objective": 1.0} for i in range(3)]
-    assert "certified gap" not in str(_plots.convergence(history, 0.0, estimated=False)).replace("Gap", "")
+    assert ">certified gap<" not in str(_plots.convergence(history, 0.0, "certified gap"))
+    drawing = str(_plots.convergence(HISTORY, 1e-6, None))
+    assert "no gap is defined" in drawing and "asked for" not in drawing and "above the last one" in drawing

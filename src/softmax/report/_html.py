@@ -10,6 +10,8 @@ from math import isfinite, isnan
 
 # Names longer than this are cut: a report is to be read, and a table holds thousands of them.
 LONGEST_NAME = 60
+# A name up to this length stays in one line of its cell.
+LONGEST_WHOLE = 14
 # What no browser shows and XML does not allow, and lone surrogates, which no file can hold.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -41,7 +43,9 @@ def _escaped(text: object) -> str:
 
 def name(text: object) -> Html:
     """A name from the data, cut, and isolated: one that is written from right to left does not turn its neighbours."""
-    return Html(f"<bdi>{html.escape(shorten(text) or '(empty)')}</bdi>")
+    short = shorten(text) or "(empty)"
+    whole = ' class="whole"' if len(short) <= LONGEST_WHOLE else ""
+    return Html(f"<bdi{whole}>{html.escape(short)}</bdi>")
 
 
 def joined(parts: Iterable[object], between: str = "") -> Html:

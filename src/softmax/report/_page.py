@@ -31,6 +31,7 @@ th,td{padding:.2rem .5rem;text-align:right;vertical-align:top;border-bottom:1px 
 th{font-weight:400}
 thead th{font-weight:600;border-bottom:2px solid var(--line);vertical-align:bottom;overflow-wrap:normal!important}
 .word{text-align:left;overflow-wrap:anywhere;min-width:4.5rem}th:first-child,td:first-child{padding-left:0}
+td{white-space:nowrap}td.word,.facts td{white-space:normal}.whole{white-space:nowrap}
 .facts td{text-align:left;overflow-wrap:anywhere}.matrix{font-size:.8rem}.matrix th,.matrix td{padding:.15rem .3rem}
 figure{margin:1rem 0}figcaption{font-size:.85rem;opacity:.85}
 svg{display:block;width:100%;max-width:36rem;height:auto;color:var(--ink)}

@@ -121,8 +121,11 @@ def _plain(texts: Sequence[Any]) -> None:
 
 
 @_at_defaults
-def convergence(history: Sequence[dict[str, Any]], tolerance: float, *, estimated: bool) -> Html:
-    """Gap and objective over passes, on a logarithmic scale; `tolerance` in nats."""
+def convergence(history: Sequence[dict[str, Any]], tolerance: float, gap: str | None) -> Html:
+    """Gap and objective over passes, on a logarithmic scale; `tolerance` in nats, `gap` what the gap is called.
+
+    Without an optimum there is no gap.
+    """
     passes = np.array([record["passes"] for record in history], dtype=float)
     gaps = np.array([record["gap"] for record in history], dtype=float)
     objectives = np.array([record["objective"] for record in history], dtype=float)
@@ -130,19 +133,20 @@ def convergence(history: Sequence[dict[str, Any]], tolerance: float, *, estimate
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(_powers)
     drawn = (
-        ("estimated gap" if estimated else "certified gap", gaps, RIGHT, "o-"),
+        (gap, gaps if gap else gaps * np.nan, RIGHT, "o-"),
         ("objective above the last one", objectives - objectives[-1], WRONG, "s--"),
     )
     for word, values, colour, style in drawn:
         shown = (values > 0) & (values < LARGEST)
         if shown.any():
             axes.plot(passes[shown], values[shown], style, color=colour, label=word, markersize=3.5, linewidth=1.3)
-    if tolerance > 0:
+    if gap and tolerance > 0:
         axes.axhline(tolerance, color=FAINT, linewidth=1, linestyle=":", label="asked for")
     _label(axes, "passes over the data", "nats")
     _legend(axes)
-    first = next((gap for gap in gaps if np.isfinite(gap)), np.nan)
-    words = f"From {first:.2g} at the start to {gaps[-1]:.2g} nats after {passes[-1]:g} passes over the data."
+    first = next((value for value in gaps if np.isfinite(value)), np.nan)
+    words = f"the {gap} goes from {first:.2g} at the start to {gaps[-1]:.2g} nats" if gap else "no gap is defined"
+    words = f"After {passes[-1]:g} passes over the data the objective is {objectives[-1]:.6g} nats; {words}."
     return _svg(figure, "convergence", "Gap and objective over the passes", words)
 
 
@@ -167,7 +171,7 @@ def heat_map(confusion: Ints, names: Sequence[str]) -> Html:
         axes.grid(which="minor", color=FAINT, linewidth=0.4, alpha=0.6)
         axes.tick_params(which="both", length=0)
     else:
-        ticks = np.arange(0, n, 10)
+        ticks = np.arange(0, n, 10 * -(-n // 80))
         axes.set_xticks(ticks, [str(i + 1) for i in ticks])
         axes.set_yticks(ticks, [str(i + 1) for i in ticks])
     if n <= MOST_COUNTS:
@@ -228,7 +232,8 @@ def coefficients(chosen: Sequence[Coefficient]) -> Html:
         else:
             axes.plot([0.0, one.value], [place, place], color=colour, linewidth=1.0, alpha=0.4)
         axes.plot([one.value], [place], "o", color=colour, markersize=4)
-    labels = [f"{shorten(one.label, 11)}: {shorten(one.feature, 18)}" for one in chosen]
+    longest = max(len(shorten(one.feature, 18)) for one in chosen)
+    labels = [f"{shorten(one.label, 29 - longest)}: {shorten(one.feature, 18)}" for one in chosen]
     axes.set_yticks(places, labels)
     _plain(axes.get_yticklabels())
     axes.set_ylim(-0.7, n - 0.3)

@@ -12,7 +12,9 @@ from ._html import Html, escape, facts, figure, joined, name, number, percent, s
 
 MOST_PAIRS = 12
 MOST_COLUMNS = 200
-OPEN_ROWS = 40  # tables with more rows than this begin closed
+OPEN_ROWS = 30  # tables with more rows than this begin closed
+OPEN_COLUMNS = 12
+MOST_WORST = 10
 MOST_MATRIX = 30  # classes up to which the matrix is there as a table too
 STATUS_WORDS = {
     "certified": "The distance to the optimum is proved to be within the tolerance.",
@@ -59,9 +61,10 @@ def data(content: Content) -> Html:
             (name(c.name), c.kind, "–" if c.missing is None else f"{c.missing:,}", f"{c.features:,}") for c in shown
         ]
         more = len(content.columns) - len(shown)
-        caption = "Columns, and how they are encoded" + (f"; {more:,} more are left out here" if more else "")
+        caption = "Columns; numbers are standardised" + (f"; {more:,} more are left out here" if more else "")
         listed = table(caption, ["column", "taken as", "missing", "features"], rows, text=2)
-        parts.append(foldable(plural(len(content.columns), "column"), listed, rows=len(rows)))
+        many = len(rows) > OPEN_COLUMNS
+        parts.append(foldable(plural(len(content.columns), "column"), listed, rows=OPEN_ROWS + many))
     if content.sizes is not None:
         total = max(int(content.sizes.sum()), 1)
         sizes = [
@@ -97,15 +100,10 @@ def certificate(content: Content) -> Html:
     parts = [tag("p", STATUS_WORDS.get(saved.status, ""))]
     parts.append(table("Distance to the optimum", ["fitted on", *(fit.what for fit in fits)], rows))
     if len(saved.history) > 1:
-        drawing = _plots.convergence(
-            saved.history, saved.tolerance * saved.objective, estimated=saved.status in ("estimated", "separated")
-        )
-        kind = (
-            "the bound on the distance to the optimum"
-            if saved.status != "separated"
-            else "no gap, since there is no optimum"
-        )
-        caption = f"The fit on {saved.what}: {kind}, and the objective above the last one, after each iteration."
+        gap = {"estimated": "estimated gap", "separated": None}.get(saved.status, "certified gap")
+        drawing = _plots.convergence(saved.history, saved.tolerance * saved.objective, gap)
+        what = "no gap, since there is no optimum" if gap is None else f"the {gap}, a distance to the optimum"
+        caption = f"The fit on {saved.what}: {what}, and the objective above the last one, after each iteration."
         parts.append(figure(drawing, caption))
     else:
         parts.append(tag("p", "The steps of the fit were not kept."))
@@ -120,7 +118,12 @@ def separation(content: Content) -> Html:
         "Along such a direction the likelihood grows for ever, so that coefficients and standard errors mean nothing. "
         "Pass a finite C, leave the columns out, or merge the classes."
     )
-    return tag("div", tag("p", tag("strong", content.separation), "."), tag("p", advice), class_="warning")
+    return tag(
+        "div",
+        tag("p", tag("strong", content.separation[:1].upper() + content.separation[1:]), "."),
+        tag("p", advice),
+        class_="warning",
+    )
 
 
 def scores(content: Content) -> Html:
@@ -209,7 +212,13 @@ def classes(content: Content) -> Html:
         )
         for i, (label, precision, recall, f1, loss, n) in enumerate(figures)
     ]
-    return table("Classes", ["class", "precision", "recall", "F1", "log-loss", "rows"], rows)
+    columns = ["class", "precision", "recall", "F1", "log-loss", "rows"]
+    listed = table("Classes", columns, rows)
+    if len(rows) <= OPEN_ROWS:
+        return listed
+    order = [i for i in np.argsort(found.f1, kind="stable")[:MOST_WORST] if found.support[i]]
+    worst = table("Classes with the lowest F1", columns, [rows[i] for i in order])
+    return joined([worst, foldable(f"All {plural(len(rows), 'class')}", listed, rows=len(rows))])
 
 
 def calibration(content: Content) -> Html:

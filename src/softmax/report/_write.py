@@ -39,6 +39,13 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+KINDS = {"category": "category, 0/1", "bool": "category, 0/1"}
+POLICIES = {
+    "error": "refused",
+    "mean": "filled with the mean, or a category of their own",
+    "indicator": "filled with the mean, and marked in a column",
+    "drop": "their rows left out",
+}
 # Beyond this number of coefficients their covariance takes longer than the fit.
 MOST_INFERRED = 500
 MOST_WORK = 5e10  # rows × coefficients², the multiplications of a covariance
@@ -170,13 +177,10 @@ def table_content(model: Any, design: Design | None = None) -> Content:
         ("columns", f"{len(encoder.features):,}"),
         ("features", f"{len(encoder.feature_names):,}"),
         ("classes", f"{len(model.labels.values):,}"),
-        ("missing values", encoder.missing),
+        ("missing values", POLICIES.get(encoder.missing, encoder.missing)),
         *settings_of(model.classifier),
     ]
-    content.columns = [
-        Column(f.name, {"number": "number, standardised"}.get(f.kind, f.kind), None, len(f.outputs))
-        for f in encoder.features
-    ]
+    content.columns = [Column(f.name, KINDS.get(f.kind, f.kind), None, len(f.outputs)) for f in encoder.features]
     content.sizes = np.asarray(model.class_counts)
     content.fits = [fit_of(model.classifier, plural(rows, "row"))]
     content.choice = choice_of(model.classifier)
