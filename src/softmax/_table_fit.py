@@ -122,7 +122,8 @@ class Fitted:
 class FitReport:
     """What `fit_table` did. `scores` are about `held_out_rows` that `scored` was not fitted on; None without any.
 
-    `last` is the fit that is saved. `predicted`: class codes and log-probabilities of the rows that were scored.
+    `last` is the fit that is saved. `predicted`: class codes and log-probabilities of the rows that were scored, at
+    `temperature`.
     """
 
     last: Fitted
@@ -133,6 +134,7 @@ class FitReport:
     class_sizes: dict[str, int]
     notes: list[str] = field(default_factory=list)
     predicted: tuple[Ints, Floats] | None = None
+    temperature: float = 1.0
     interrupted: bool = False
 
     @property
@@ -208,6 +210,7 @@ def fit_table(
     unit = "training row" if len(held_out) or test else "row"
     last = _fit_rows(usable, train, unit, progress, interrupted)
     report = FitReport(last, None, None, len(train), len(held_out), usable.class_sizes, list(usable.notes))
+    report.temperature = float(last.model.classifier.temperature_)
     if test is not None:
         say(Step(f"scoring {test.source}"))
         report.scored, report.held_out_rows = last.certificate, test.n_rows
@@ -256,9 +259,37 @@ def search_table(
     stage = f"cross-validating {tables.plural(n_values, 'value')} in {tables.plural(search.folds, 'fold')}"
     with _folds(classifier, stage, search.folds * len(ratios), progress):
         last = _fit_rows(usable, usable.rows, "row", None, lambda: False, classifier)
-    report = FitReport(last, None, None, len(usable.rows), 0, usable.class_sizes, usable.notes + last.notes)
+    n = len(usable.rows)
+    report = FitReport(last, None, None, n, n, usable.class_sizes, usable.notes + last.notes)
+    if progress is not None:
+        progress(Step("scoring each row by a fit to the other folds"))
+    report.predicted = last.codes, _out_of_fold(last, settings, search.folds)
+    report.scores = evaluate(*report.predicted, last.model.class_counts.astype(float))
     report.model.record = _record(report, table, settings, None) | {"search": asdict(search)}
     return report
+
+
+def _out_of_fold(fitted: Fitted, settings: FitSettings, folds: int) -> Floats:
+    """Log-probabilities (n, K) of each row at the chosen penalty, by the fit to the folds that it is not in.
+
+    A class that a fit has not seen has probability 0 there.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    from .regression import SoftmaxRegression
+
+    chosen = fitted.model.classifier
+    options = settings.parameters() | {"l1_ratio": chosen.l1_ratio_}
+    log_proba = np.full((len(fitted.codes), len(chosen.classes_)), -np.inf)
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=settings.seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotCertifiedWarning)  # the search has said it
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        for train, test in splitter.split(fitted.X, fitted.codes):
+            weights = None if fitted.weights is None else fitted.weights[train]
+            fold = SoftmaxRegression(chosen.C_, **options).fit(fitted.X[train], fitted.codes[train], weights)
+            log_proba[np.ix_(test, fold.classes_)] = fold.predict_log_proba(fitted.X[test])
+    return log_proba
 
 
 def inference_of(fitted: Fitted) -> Any:

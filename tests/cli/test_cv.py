@@ -24,6 +24,7 @@ def test_the_table_of_a_search(softmax):
     assert "Certificate of the fit to all rows at C = " in done.out
     assert re.search(r"^status +certified$", done.out, re.M)
     assert "Saved iris.safetensors: fitted on all rows, 150." in done.out
+    assert "Each row by a fit to the other folds, at the chosen C" in done.out
     assert max(map(len, done.out.splitlines())) <= 80
     stages = done.err.splitlines()
     assert stages[:2] == ["reading iris", "cross-validating 3 values in 5 folds"]
@@ -80,6 +81,7 @@ def test_a_report_shows_the_path(softmax):
     assert done.code == 0, done.err
     assert "Wrote r.html: the report, for a browser." in done.out
     text = Path("r.html").read_text(encoding="utf-8")
+    assert "On 150 rows, each by a fit to the other folds" in text and '<section id="calibration"' in text
     assert "Score over C by 5 folds" in text and 'class="mark">chosen' in text
     assert "softmax cv iris --Cs 4 --report r.html" in text
 

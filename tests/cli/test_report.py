@@ -51,7 +51,7 @@ def test_a_report_says_what_was_missing(softmax):
 
 def test_without_held_out_rows_the_report_says_so(softmax):
     text = report(softmax("fit", "iris", "--test-size", 0, "--report", "r.html"))
-    assert "No rows were scored." in text and "no rows were held out" in text
+    assert "No rows were scored:" in text and "no rows were held out" in text
 
 
 def test_a_report_is_replaced_and_another_file_is_not(softmax, penguin_file):
@@ -150,6 +150,9 @@ def test_a_temperature(softmax):
     assert found and float(found[3]) <= float(found[2])
     temperature = sm.load("iris.safetensors").classifier.temperature_
     assert temperature != 1.0 and f"{temperature:.4g}" == found[1]
+    held_out = json.loads(softmax("fit", "iris", "--calibrate", "--json").out)["held_out"]
+    plain = json.loads(softmax("fit", "iris", "--json").out)["held_out"]
+    assert held_out["accuracy"] == plain["accuracy"] and held_out["log_loss"] != plain["log_loss"]
     assert "before, T = 1" in text and "after calibration, T = " in text
 
 

@@ -148,6 +148,9 @@ def show_search(
     screen.grid(head, [[Text(cell, style="bold" if row[-1] else "") for cell in row] for row in lines])
     rule = "the smallest C within one standard error of the best" if found.one_standard_error else "the best mean score"
     screen.line(f"Chosen: {rule}.", "dim")
+    if report.scores is not None:
+        screen.heading("Each row by a fit to the other folds, at the chosen C")
+        show_summary(screen, report.scores, report.model.labels.names)
     screen.heading(f"Certificate of the fit to all rows at C = {found.C_:.4g}")
     show_certificates(screen, report)
     show_end(screen, report, rows, place, seconds, report_place)

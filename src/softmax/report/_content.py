@@ -56,12 +56,11 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Figures on rows; `what` names them, `fair` says whether the model had not seen them."""
+    """Figures on rows; `what` names them."""
 
     what: str
     scores: Scores
     reliability: list[Reliability]
-    fair: bool = True
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def number(value: float, digits: int = 4) -> str:
 
 def share(value: float) -> str:
     """A share between 0 and 1 with three decimals; a dash where there is none."""
-    return "–" if isnan(value) else f"{value:.3f}"
+    return "–" if isnan(value) else f"{value:.3f}" if isfinite(value) else "∞"
 
 
 def percent(value: float) -> str:

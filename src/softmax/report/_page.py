@@ -44,7 +44,7 @@ details{margin:.8rem 0}summary{cursor:pointer}
 pre{background:var(--soft);padding:.6rem;border-radius:.4rem;white-space:pre-wrap}
 footer{font-size:.85rem;opacity:.8;margin-top:2rem}
 @media (max-width:30rem){body{padding:.6rem .7rem 2rem}table{font-size:.82rem}th,td{padding:.2rem .25rem}
-.word{min-width:2.5rem}}
+.word{min-width:2.5rem}.coefficients th:nth-child(4),.coefficients td:nth-child(4){display:none}}
 @page{size:A4;margin:16mm}
 @media print{:root{color-scheme:light;--ink:#000;--page:#fff;--soft:#f2f2f2;--line:#bbb;--faint:#777;--right:#2563b5;
 --wrong:#c2570c}

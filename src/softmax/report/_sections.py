@@ -129,7 +129,7 @@ def separation(content: Content) -> Html:
 def scores(content: Content) -> Html:
     """Accuracy and log-loss beside the constant answer."""
     if content.evaluated is None:
-        return tag("p", "No rows were scored.")
+        return tag("p", "No rows were scored: there are no confusions, figures of classes and calibration to show.")
     found = content.evaluated.scores
     base = found.baseline
     rows = [
@@ -137,7 +137,7 @@ def scores(content: Content) -> Html:
         ("log-loss, nats per row", number(found.log_loss), number(base.log_loss)),
         ("F1, mean over classes", share(found.macro_f1), "–"),
     ]
-    parts = [] if content.evaluated.fair else [tag("p", "The model has seen these rows: the figures flatter it.")]
+    parts = []
     parts.append(table(f"On {content.evaluated.what}", ["", "model", "baseline"], rows))
     majority = name(content.labels[base.code])
     parts.append(
@@ -157,7 +157,7 @@ def scores(content: Content) -> Html:
 def confusion(content: Content) -> Html:
     """Heat map, the most frequent mistakes, and the counts as a table where they fit."""
     if content.evaluated is None:
-        return tag("p", "No rows were scored.")
+        return Html("")
     found, labels = content.evaluated.scores, content.labels
     caption = (
         "Each row is a true class: blue is the share that was right, orange, by its square root, what it was taken for."
@@ -189,7 +189,7 @@ def confusion(content: Content) -> Html:
 def classes(content: Content) -> Html:
     """Figures per class."""
     if content.evaluated is None:
-        return tag("p", "No rows were scored.")
+        return Html("")
     found = content.evaluated.scores
     figures = zip(
         content.labels,
@@ -207,7 +207,7 @@ def classes(content: Content) -> Html:
             share(precision),
             share(recall),
             share(f1),
-            number(loss, 3),
+            share(loss),
             f"{n:,}",
         )
         for i, (label, precision, recall, f1, loss, n) in enumerate(figures)
@@ -224,7 +224,7 @@ def classes(content: Content) -> Html:
 def calibration(content: Content) -> Html:
     """The reliability diagram."""
     if content.evaluated is None or not content.evaluated.reliability:
-        return tag("p", "No rows were scored.")
+        return Html("")
     series = content.evaluated.reliability
     drawing = _plots.reliability(series)
     caption = "Share of right answers by the stated probability, with 95 % intervals; larger marks hold more rows."
@@ -261,7 +261,7 @@ def coefficients(content: Content) -> Html:
         )
         for one in shown
     ]
-    listed = table("Largest coefficients", columns, rows, text=2)
+    listed = table("Largest coefficients", columns, rows, text=2, class_="coefficients")
     parts.append(listed if with_intervals else tag("details", tag("summary", "The figures as a table"), listed))
     spoken = [(name(label), _listed(high), _listed(low)) for label, high, low in content.speaks]
     if spoken:

@@ -156,7 +156,9 @@ def array_content(model: Any, data: tuple[Any, ...] | None, evaluation: Any) -> 
         codes = codes_of(model, y, "evaluation")
         weights = np.ones(len(labels)) if content.sizes is None else content.sizes.astype(float)
         scored = plural(len(codes), "row")
-        content.evaluated = evaluated(model, scored, model.predict_log_proba(X), codes, weights.astype(float))
+        content.evaluated = evaluated(
+            scored, model.predict_log_proba(X), codes, weights.astype(float), temperature_of(model)
+        )
     content.choice = choice_of(model)
     add_coefficients(content, model, features, design)
     return content
@@ -213,12 +215,16 @@ def fit_content(report: FitReport, table: Table, command: str | None = None) -> 
         for c in certificates
         if c is not None
     ]
-    if report.predicted is not None and report.scored is not None:
-        test = model.record["test_data"]
-        which = "held-out rows" if test is None else f"rows of {test}"
-        what = f"{report.held_out_rows:,} {which}, by the fit on {plural(report.scored.rows, 'row')}"
+    if report.predicted is not None:
+        if report.scored is None:
+            what = f"{plural(report.held_out_rows, 'row')}, each by a fit to the other folds"
+        else:
+            test = model.record["test_data"]
+            which = "held-out rows" if test is None else f"rows of {test}"
+            what = f"{report.held_out_rows:,} {which}, by the fit on {plural(report.scored.rows, 'row')}"
         codes, log_proba = report.predicted
-        content.evaluated = evaluated(model.classifier, what, log_proba, codes, model.class_counts.astype(float))
+        counts = model.class_counts.astype(float)
+        content.evaluated = evaluated(what, log_proba, codes, counts, report.temperature)
     elif content.choice is None:
         content.notes.append("no rows were held out, so that there are no scores")
     content.notes += report.notes
@@ -284,13 +290,9 @@ def fit_of(model: Any, what: str, seconds: float | None = None) -> Fit:
     )
 
 
-def evaluated(
-    classifier: Any, what: str, log_proba: Floats, codes: Ints, class_weights: Floats, *, fair: bool = True
-) -> Evaluated:
-    """Score predictions for rows with these class codes."""
-    temperature = float(getattr(classifier, "temperature_", 1.0))
-    found = evaluate(codes, log_proba, class_weights)
-    return Evaluated(what, found, reliabilities(log_proba, codes, temperature), fair)
+def evaluated(what: str, log_proba: Floats, codes: Ints, class_weights: Floats, temperature: float) -> Evaluated:
+    """Score predictions, made at a temperature, for rows with these class codes."""
+    return Evaluated(what, evaluate(codes, log_proba, class_weights), reliabilities(log_proba, codes, temperature))
 
 
 def _evaluated_table(model: Any, evaluation: Any, notes: list[str]) -> Evaluated:
@@ -302,7 +304,8 @@ def _evaluated_table(model: Any, evaluation: Any, notes: list[str]) -> Evaluated
     notes += [*table.notes, *prediction.notes]
     what = f"{plural(len(prediction.rows), 'row')} of {table.source}"
     counts = model.class_counts.astype(float)
-    return evaluated(model.classifier, what, prediction.log_proba, codes[prediction.rows], counts)
+    temperature = temperature_of(model.classifier)
+    return evaluated(what, prediction.log_proba, codes[prediction.rows], counts, temperature)
 
 
 def add_coefficients(
@@ -323,7 +326,7 @@ def add_coefficients(
     content.n_coefficients = int(classifier.coef_.size)
     content.coefficients = largest_coefficients(classifier.coef_, names, features, errors)
     content.speaks = spoken(classifier.coef_, names, features)
-    content.temperature = float(getattr(classifier, "temperature_", 1.0))
+    content.temperature = temperature_of(classifier)
     direction = getattr(classifier, "separating_direction_", None)
     if classifier.status_ == "separated":
         content.separation = "no finite optimum exists"
@@ -385,6 +388,11 @@ def as_plain(classifier: Any) -> Any:
     plain = SoftmaxRegression(**shared | {"C": classifier.C_, "l1_ratio": classifier.l1_ratio_})
     vars(plain).update({name: value for name, value in vars(classifier).items() if name.endswith("_")})
     return plain
+
+
+def temperature_of(classifier: Any) -> float:
+    """What divides the logits of a model."""
+    return float(getattr(classifier, "temperature_", 1.0))
 
 
 def codes_of(model: Any, y: Any, what: str) -> Ints:
