@@ -57,7 +57,7 @@ class _Matrix:
 
     def kept_size(self, n_classes: int) -> int:
         """How many probabilities `kept` holds."""
-        return n_classes * self.n
+        return n_classes * int(self.n)
 
     def kept_block(self, kept: Any, n_classes: int, start: int, stop: int) -> Any:
         """The probabilities (K, m) of rows start ... stop; `tile` divides start."""

@@ -76,6 +76,7 @@ class MultinomialObjective:
         self._at: tuple[Floats, Floats] = (np.zeros((problem.n_classes, rows.d)), np.zeros(problem.n_classes))
         self._ridge_row = np.append(self.ridge, 0.0) if self.has_intercept else self.ridge
         self._far = {single: bool(self._origin(single).any()) for single in (False, True)}
+        self._quick = self._quick_passes()
 
     @property
     def penalty(self) -> float:
@@ -97,6 +98,14 @@ class MultinomialObjective:
         frequency: Floats = counts / self.rows.total_weight
         return frequency
 
+    def _quick_passes(self) -> Any:
+        """What serves small problems: passes of one thread that keep their memory; None where it cannot."""
+        rows = self.rows
+        if rows.workers.n_threads > 1 or self._kept.size == 0 or self._far[False] or not hasattr(rows.matrix, "quick"):
+            return None
+        common = rows.mean, self.ridge, rows.total_weight, self._kept, self.has_intercept
+        return rows.matrix.quick(self.goal, *common)
+
     # Coordinates.
 
     def split(self, point: Floats) -> tuple[Floats, Floats]:
@@ -107,7 +116,7 @@ class MultinomialObjective:
         if not self.has_intercept:
             return point, np.zeros(len(point))
         coef = np.ascontiguousarray(point[:, :-1])
-        return coef, point[:, -1] - coef @ (self.rows.mean - origin if far else self.rows.mean)
+        return coef, point[:, -1] - _times(coef, self.rows.mean - origin if far else self.rows.mean)
 
     def joined(self, coef_part: Floats, intercept_part: Floats) -> Floats:
         """A (K, p) matrix from its two parts."""
@@ -123,11 +132,11 @@ class MultinomialObjective:
         if not self.has_intercept:
             return point.copy(), np.zeros(len(point))
         coef = np.ascontiguousarray(point[:, :-1])
-        return coef, point[:, -1] - coef @ self.rows.mean
+        return coef, point[:, -1] - _times(coef, self.rows.mean)
 
     def point_of(self, coef: Floats, intercept: Floats) -> Floats:
         """The point of given coefficients."""
-        return self.joined(coef, intercept + coef @ self.rows.mean)
+        return self.joined(coef, intercept + _times(coef, self.rows.mean))
 
     def _origin(self, single: bool) -> Floats:
         return self.rows.single_origin if single else self.rows.origin
@@ -167,6 +176,11 @@ class MultinomialObjective:
     def evaluate(self, point: Floats) -> Evaluation:
         """Value and gradient at the coefficients that `point` rounds to; the point of Hessian calls from now on."""
         single = self.single_evaluate and self.rows.allows_single
+        if self._quick is not None and not (single and self._far[True]):
+            self.rows.count_pass()
+            coef, intercept, loss, sums, excess, gradient, pull = self._quick.evaluate(point, single)
+            self._at = (coef, intercept)
+            return Evaluation(point, coef, intercept, loss, loss + pull, sums, excess, gradient)
         coef, intercept = self.returned(point)
         self._at = (coef, intercept)
         losses, gradient_sum, excess = self._evaluate(coef, intercept, single, self._kept)
@@ -188,7 +202,7 @@ class MultinomialObjective:
         self, point: Floats, coef: Floats, intercept: Floats, loss: float, gradient_sum: Floats, excess: Floats
     ) -> Evaluation:
         pulled = coef * self.ridge
-        value = loss + 0.5 * float(np.vdot(pulled, coef))
+        value = loss + 0.5 * _inner(pulled, coef)
         pulled += gradient_sum
         gradient = self.joined(pulled, excess)
         return Evaluation(point, coef, intercept, loss, value, gradient_sum, excess, gradient)
@@ -209,6 +223,11 @@ class MultinomialObjective:
 
     def hessian_product(self, direction: Floats) -> Floats:
         """H·v for v (K, p), in one pass over X."""
+        single = self.single and self.rows.allows_single
+        if self._quick is not None and not (single and self._far[True]):
+            self.rows.count_pass()
+            product: Floats = self._quick.product(direction, single)
+            return product
         return self._products(direction)
 
     def hessian_products(self, directions: Sequence[Floats] | Floats) -> Floats:
@@ -256,8 +275,8 @@ class MultinomialObjective:
         rows.count_pass()
         values, slopes = sum_in_order(rows.run(span_pass)) / rows.total_weight
         w, v = (point[:, :-1], direction[:, :-1]) if self.has_intercept else (point, direction)
-        squares = [float(np.vdot(w * self.ridge, w)), float(np.vdot(w * self.ridge, v))]
-        squares.append(float(np.vdot(v * self.ridge, v)))
+        squares = [_inner(w * self.ridge, w), _inner(w * self.ridge, v)]
+        squares.append(_inner(v * self.ridge, v))
         values += 0.5 * squares[0] + steps * squares[1] + 0.5 * steps**2 * squares[2]
         slopes += squares[1] + steps * squares[2]
         return values, slopes
@@ -457,6 +476,17 @@ class MultinomialObjective:
         np.exp(z - top[:, None], out=z)
         z /= (z.sum(axis=1) + np.exp(-top))[:, None]
         return z
+
+
+def _times(matrix: Floats, vector: Floats) -> Floats:
+    """matrix @ vector, without waking the threads of BLAS: that can take longer than a whole pass."""
+    product: Floats = np.einsum("kj,j->k", matrix, vector)
+    return product
+
+
+def _inner(a: Floats, b: Floats) -> float:
+    """Σ a b."""
+    return float((a * b).sum())
 
 
 def _goal(problem: Problem, rows: DenseRows | SparseRows) -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 from . import fit_dense, fit_sparse
 from .fit_products import pack
 from .fit_vectors import REGISTER
+from .simd import LANES
 
 # Rows of a tile: a multiple of 16. More rows make up for the accumulators, which are read and written once a tile.
 TILE = 48
@@ -59,7 +60,7 @@ class Dense:
         self.X = X
         self.n, self.d = X.shape
         flat, base = flat_view(X)
-        self._x = flat, base, X.strides[0] // X.itemsize, X.strides[1] // X.itemsize, self.d
+        self._x = flat, (base, X.strides[0] // X.itemsize, X.strides[1] // X.itemsize, self.d)
         self.tile = TILE if n_classes < LARGE_FROM else LARGE_TILE
 
     goal = Goal
@@ -91,84 +92,133 @@ class Dense:
         tiles = kept[n_classes * start : n_classes * end].reshape(-1, n_classes, self.tile)
         return tiles.transpose(1, 0, 2).reshape(n_classes, -1)[:, : stop - start]
 
+    def _scratch(
+        self, dtype: Any, goal: Any, constant: Any, groups: int, label: float = 0.0
+    ) -> tuple[int, tuple[Any, ...]]:
+        """(width of a row of features, (z, a tile of X, a panel of it, labels, weights, soft targets of a tile))."""
+        lanes = REGISTER // dtype.itemsize
+        width = _padded(self.d, lanes)
+        soft = goal.n_classes if goal.arrays[1].size else 0
+        return width, (
+            np.zeros(max(constant.size, groups) * self.tile, dtype),
+            np.zeros(self.tile * width, dtype),
+            np.empty(3 * lanes * self.tile, dtype),
+            np.full(self.tile, label, dtype),
+            np.empty(self.tile, dtype),
+            np.empty(soft * self.tile, dtype),
+        )
+
     def evaluate(
         self, start: int, stop: int, at: Any, shift: Any, goal: Any, kept: Any, losses: Any, gradient: Any, excess: Any
     ) -> None:
-        fit_dense.evaluate(
-            *self._x,
-            shift,
-            start,
-            stop,
-            self.tile,
-            *at,
-            goal.n_classes,
-            goal.arrays,
-            kept,
-            losses,
-            gradient.reshape(-1),
-            gradient.shape[1],
-            excess,
-        )
+        width, scratch = self._scratch(at[0].dtype, goal, at[1], len(gradient))
+        lanes = np.zeros((excess.size, LANES))
+        span = start, stop, self.tile, at, goal.n_classes, goal.arrays
+        sums = gradient.reshape(-1), width, lanes.reshape(-1)
+        fit_dense.evaluate(*self._x, shift, *span, kept, losses, *sums, scratch)
+        excess += lanes.sum(axis=1)
 
     def product(
         self, start: int, stop: int, move: Any, shift: Any, goal: Any, kept: Any, gradient: Any, excess: Any
     ) -> None:
-        fit_dense.product(
-            *self._x,
-            shift,
-            start,
-            stop,
-            self.tile,
-            *move,
-            goal.n_classes,
-            goal.arrays[2],
-            kept,
-            gradient.reshape(-1),
-            gradient.shape[1],
-            excess,
-        )
+        width, scratch = self._scratch(move[0].dtype, goal, move[1], len(gradient))
+        lanes = np.zeros((excess.size, LANES))
+        span = start, stop, self.tile, move, goal.n_classes, goal.arrays[2]
+        fit_dense.product(*self._x, shift, *span, kept, gradient.reshape(-1), width, lanes.reshape(-1), scratch)
+        excess += lanes.sum(axis=1)
 
     def product_anew(
         self, start: int, stop: int, at: Any, move: Any, shift: Any, goal: Any, gradient: Any, excess: Any
     ) -> None:
-        fit_dense.product_anew(
-            *self._x,
-            shift,
-            start,
-            stop,
-            self.tile,
-            *at,
-            *move,
-            goal.n_classes,
-            goal.arrays,
-            gradient.reshape(-1),
-            gradient.shape[1],
-            excess,
-        )
+        width, scratch = self._scratch(move[0].dtype, goal, move[1], len(gradient))
+        lanes = np.zeros((excess.size, LANES))
+        span = start, stop, self.tile, at, move, goal.n_classes, goal.arrays
+        kept = np.empty(goal.n_classes * self.tile, np.float32)
+        sums = gradient.reshape(-1), width, lanes.reshape(-1)
+        fit_dense.product_anew(*self._x, shift, *span, kept, *sums, scratch)
+        excess += lanes.sum(axis=1)
 
     def along(self, start: int, stop: int, at: Any, move: Any, shift: Any, goal: Any, steps: Any, sums: Any) -> None:
-        fit_dense.along(
-            *self._x,
-            shift,
-            start,
-            stop,
-            self.tile,
-            *at,
-            *move,
-            goal.n_classes,
-            goal.arrays,
-            steps,
-            sums.reshape(-1),
-        )
+        width, scratch = self._scratch(at[0].dtype, goal, at[1], 0, -1.0)
+        span = start, stop, self.tile, at, move, goal.n_classes, goal.arrays
+        u = np.empty_like(scratch[0])
+        fit_dense.along(*self._x, shift, *span, steps, sums.reshape(-1), width, scratch, u)
 
     def probabilities(self, start: int, stop: int, at: Any, shift: Any, goal: Any) -> Any:
         out = np.empty((goal.n_classes, stop - start))
-        fit_dense.probabilities(*self._x, shift, start, stop, self.tile, *at, goal.n_classes, goal.arrays[3], out)
+        width, scratch = self._scratch(at[0].dtype, goal, at[1], 0)
+        span = start, stop, self.tile, at, goal.n_classes, goal.arrays[3]
+        fit_dense.probabilities(*self._x, shift, *span, width, scratch, out)
         return out
+
+    def quick(self, goal: Goal, mean: Any, ridge: Any, weight: float, kept: Any, intercept: bool) -> "Quick":
+        return Quick(self, goal, mean, ridge, weight, kept, intercept)
 
     def column_sums(self, start: int, stop: int, weights: Any, centre: Any, total: Any) -> None:
         """total (d,) += Σ w x over rows; with a centre, Σ w (x − centre)²."""
         fit_dense.column_sums(*self._x, start, stop, weights, centre, total)
+
+
+class Quick:
+    """Passes of one thread over all of a dense X, with memory that is kept from call to call: for small problems.
+
+    Points and directions are (K, p), intercepts for centred features behind the coefficients.
+    """
+
+    def __init__(
+        self, matrix: Dense, goal: Goal, mean: Any, ridge: Any, weight: float, kept: Any, intercept: bool
+    ) -> None:
+        self._matrix, self._goal, self._kept = matrix, goal, kept
+        self._common = weight, mean, intercept, ridge
+        size, self._none = goal.n_classes, np.empty(0)
+        self._lanes = np.zeros((size, LANES))
+        self._memory: dict[bool, tuple[Any, ...]] = {}
+        self._shapes = (size, matrix.d), (size, matrix.d + int(intercept))
+
+    def _of(self, single: bool) -> tuple[Any, ...]:
+        found = self._memory.get(single)
+        if found is None:
+            matrix, size = self._matrix, self._goal.n_classes
+            dtype = np.dtype(np.float32 if single else np.float64)
+            padded = _padded(size, REGISTER // dtype.itemsize)
+            at = np.empty(padded * matrix.d, dtype), np.zeros(padded, dtype)
+            gradient = matrix.accumulator(size, size, single, False)
+            width, scratch = matrix._scratch(dtype, self._goal, at[1], len(gradient))
+            sums = gradient.reshape(-1), width, self._lanes.reshape(-1), scratch
+            found = self._memory[single] = (at, gradient, sums, np.zeros(1))
+        return found
+
+    def _prepared(self, point: Any, at: Any) -> tuple[Any, Any]:
+        coef, constant = np.empty(self._shapes[0]), np.empty(len(point))
+        fit_dense.prepare_point(
+            np.ascontiguousarray(point, np.float64), self._common[1], self._common[2], coef, constant, *at
+        )
+        return coef, constant
+
+    def _finished(self, coef: Any, gradient: Any) -> tuple[Any, Any, Any, float]:
+        """(sums of the centred rows (K, d), excess (K,), gradient with the penalty (K, p), the penalty)."""
+        sums, excess, whole = np.empty(self._shapes[0]), np.empty(len(coef)), np.empty(self._shapes[1])
+        pull = fit_dense.finish_sums(gradient, self._lanes, *self._common, coef, sums, excess, whole)
+        return sums, excess, whole, pull
+
+    def evaluate(self, point: Any, single: bool) -> tuple[Any, ...]:
+        """(coef, intercept, mean loss, and the result of `_finished`)."""
+        matrix, goal = self._matrix, self._goal
+        at, gradient, sums, losses = self._of(single)
+        coef, constant = self._prepared(point, at)
+        losses[0] = 0.0
+        span = 0, matrix.n, matrix.tile, at, goal.n_classes, goal.arrays
+        fit_dense.evaluate(*matrix._x, self._none, *span, self._kept, losses, *sums)
+        return (coef, constant, losses[0] / self._common[0], *self._finished(coef, gradient))
+
+    def product(self, direction: Any, single: bool) -> Any:
+        """The Hessian times a direction, with the probabilities kept."""
+        matrix, goal = self._matrix, self._goal
+        at, gradient, sums, _ = self._of(single)
+        coef, _ = self._prepared(direction, at)
+        span = 0, matrix.n, matrix.tile, at, goal.n_classes, goal.arrays[2]
+        fit_dense.product(*matrix._x, self._none, *span, self._kept, *sums)
+        return self._finished(coef, gradient)[2]
 
 
 class Sparse:
@@ -184,7 +234,7 @@ class Sparse:
         self._x = tuple(flat_view(np.ascontiguousarray(x))[0] for x in (X.data, X.indices, ends))
 
     def kept_size(self, n_classes: int) -> int:
-        return n_classes * self.n
+        return n_classes * int(self.n)
 
     def prepared(self, coef: Any, constant: Any, n_classes: int, single: bool) -> tuple[Any, Any]:
         dtype, lanes = (np.float32, REGISTER // 4) if single else (np.float64, REGISTER // 8)

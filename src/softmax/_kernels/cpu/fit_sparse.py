@@ -1,8 +1,8 @@
 """Passes over a sparse X (CSR): a row at a time, its logits in a buffer of the first-level cache, never in memory.
 
-Coefficients lie with the features first, (d, R·S), S = K rounded up to a register with zeros behind K; constants, (R·S,),
-and gradients likewise. A buffer of logits has R rows of L ≥ S numbers, L a multiple of 16; logits behind the classes are
-set to −inf, so that they have probability 0. `goal` is (labels, soft, weights, offset).
+Coefficients lie with the features first, (d, R·S), S = K rounded up to a register with zeros behind K; constants,
+(R·S,), and gradients likewise. A buffer of logits has R rows of L ≥ S numbers, L a multiple of 16; logits behind the
+classes are set to −inf, so that they have probability 0. `goal` is (labels, soft, weights, offset).
 
 Read: X once, and the rows of the coefficients that its entries name. Written: those of the gradient, and the
 probabilities, (n, K).
@@ -15,20 +15,19 @@ import numpy as np
 from numpy import uintp as at
 
 from .fit_vectors import (
-    add_register,
-    as_kept,
+    add_to,
     exp_below,
+    inlined,
     lanes_of,
     load_register,
     load_wide,
     max_lanes,
     same,
     store_any,
-    store_register,
     sum_lanes,
     width_of,
 )
-from .simd import LANES, align_stack, equal, fma, inlined, kernel, larger, select
+from .simd import LANES, align_stack, equal, fma, kernel, larger, select
 
 
 @inlined
@@ -50,14 +49,14 @@ def _logits_of(values, columns, first, last, w, stride, start, constant, z, to, 
                 c, d = fma(v, load_register(w, row + 2 * lanes), c), fma(v, load_register(w, row + 3 * lanes), d)
                 e, f = fma(v, load_register(w, row + 4 * lanes), e), fma(v, load_register(w, row + 5 * lanes), f)
                 g, h = fma(v, load_register(w, row + 6 * lanes), g), fma(v, load_register(w, row + 7 * lanes), h)
-            store_register(z, to + k, a)
-            store_register(z, to + k + lanes, b)
-            store_register(z, to + k + 2 * lanes, c)
-            store_register(z, to + k + 3 * lanes, d)
-            store_register(z, to + k + 4 * lanes, e)
-            store_register(z, to + k + 5 * lanes, f)
-            store_register(z, to + k + 6 * lanes, g)
-            store_register(z, to + k + 7 * lanes, h)
+            store_any(z, to + k, a)
+            store_any(z, to + k + lanes, b)
+            store_any(z, to + k + 2 * lanes, c)
+            store_any(z, to + k + 3 * lanes, d)
+            store_any(z, to + k + 4 * lanes, e)
+            store_any(z, to + k + 5 * lanes, f)
+            store_any(z, to + k + 6 * lanes, g)
+            store_any(z, to + k + 7 * lanes, h)
             k += 8 * lanes
         elif left >= 2 * lanes:
             a, b = load_register(constant, start + k), load_register(constant, start + k + lanes)
@@ -65,15 +64,15 @@ def _logits_of(values, columns, first, last, w, stride, start, constant, z, to, 
                 v = _value(values, i, a)
                 row = np.int64(columns[at(i)]) * stride + start + k
                 a, b = fma(v, load_register(w, row), a), fma(v, load_register(w, row + lanes), b)
-            store_register(z, to + k, a)
-            store_register(z, to + k + lanes, b)
+            store_any(z, to + k, a)
+            store_any(z, to + k + lanes, b)
             k += 2 * lanes
         else:
             a = load_register(constant, start + k)
             for i in range(first, last):
                 row = np.int64(columns[at(i)]) * stride + start + k
                 a = fma(_value(values, i, a), load_register(w, row), a)
-            store_register(z, to + k, a)
+            store_any(z, to + k, a)
             k += lanes
 
 
@@ -90,7 +89,7 @@ def _scatter(values, columns, first, last, r, to, size, gradient, stride, start)
         v = _value(values, i, load_register(r, to))
         row = np.int64(columns[at(i)]) * stride + start
         for k in range(0, size, lanes):
-            add_register(gradient, row + k, v * load_register(r, to + k))
+            add_to(gradient, row + k, v * load_register(r, to + k))
 
 
 @inlined
@@ -126,7 +125,7 @@ def _keep_row(z, to, n_classes, scale, kept, start):
     whole = n_classes // lanes * lanes
     scales = same(load_wide(z, to), scale)
     for k in range(0, whole, lanes):
-        store_any(kept, start + k, as_kept(load_wide(z, to + k) * scales))
+        store_any(kept, start + k, load_wide(z, to + k) * scales)
     for k in range(whole, n_classes):
         kept[at(start + k)] = z[at(to + k)] * scale
 
@@ -203,7 +202,7 @@ def _add_excess(z, length, size, sets, excess):
     lanes = lanes_of(z)
     for r in range(sets):
         for k in range(0, size, lanes):
-            add_register(excess, r * size + k, load_register(z, r * length + k))
+            add_to(excess, r * size + k, load_register(z, r * length + k))
 
 
 @kernel
@@ -327,7 +326,7 @@ def along(
         _logits_of(values, columns, first, last, coef, size, 0, coef_constant, z, 0, size)
         _logits_of(values, columns, first, last, move, size, 0, move_constant, u, 0, size)
         _finish_row(z, 0, length, row, n_classes, offset)
-        own, zy, uy = -1, 0.0, 0.0
+        own, zy, uy = np.int64(-1), 0.0, 0.0
         if soft.size > 0:
             for k in range(n_classes):
                 y = soft[at(row * n_classes + k)]
@@ -360,6 +359,7 @@ def probabilities(values, columns, ends, start, stop, coef, constant, size, n_cl
 @kernel
 def second_moment(values, columns, ends, start, stop, weights, total):
     """total (d, d), its lower triangle += Σ w x xᵀ; columns are sorted in each row."""
+    align_stack()
     for row in range(start, stop):
         weight = weights[at(row)] if weights.size > 0 else 1.0
         first, last = ends[at(row)], ends[at(row + 1)]
@@ -373,6 +373,7 @@ def second_moment(values, columns, ends, start, stop, weights, total):
 @kernel
 def column_sums(values, columns, ends, start, stop, weights, centre, total):
     """total (3, d) += (Σ w (x - centre)^power, Σ w, number) of stored entries; power 1 without a centre, else 2."""
+    align_stack()
     for row in range(start, stop):
         weight = weights[at(row)] if weights.size > 0 else 1.0
         for i in range(ends[at(row)], ends[at(row + 1)]):

@@ -11,9 +11,10 @@ Read and written: z, in place, and kept. Losses are summed in float64.
 from numpy import uintp as at
 
 from .fit_vectors import (
-    as_kept,
+    add_to,
     exp_below,
-    in_kind_of,
+    inlined,
+    inner,
     load_as,
     load_wide,
     log1p_of,
@@ -23,7 +24,7 @@ from .fit_vectors import (
     widened,
     width_of,
 )
-from .simd import LANES, align_stack, equal, fma, inlined, kernel, larger, select
+from .simd import LANES, align_stack, equal, fma, larger, select
 
 
 @inlined
@@ -78,7 +79,7 @@ def _soft_margin(z, base, step, n_classes, top, soft, i):
 @inlined
 def _keep(z, base, step, n_classes, scale, kept, to):
     for k in range(n_classes):
-        store_any(kept, to + k * step, as_kept(load_wide(z, base + k * step) * scale))
+        store_any(kept, to + k * step, load_wide(z, base + k * step) * scale)
 
 
 @inlined
@@ -104,7 +105,7 @@ def _soft_residuals(z, base, step, n_classes, pivot, share, scale, weight, soft,
         number = number + one
 
 
-@kernel
+@inner
 def residual_tile(z, start, step, rows, n_classes, labels, soft, weights, kept, to):
     """Turn logits into w (p - y), write p to kept from element `to` on if it has a size; return the sum of w·loss.
 
@@ -138,7 +139,7 @@ def residual_tile(z, start, step, rows, n_classes, labels, soft, weights, kept, 
     return sum_lanes(loss)
 
 
-@kernel
+@inner
 def curvature_tile(u, start, step, rows, n_classes, weights, kept, to):
     """Turn u into w p (u - <p, u> / sum p), with p as it was kept: rounded, so that its sum is not 1."""
     align_stack()
@@ -148,18 +149,18 @@ def curvature_tile(u, start, step, rows, n_classes, weights, kept, to):
         total, mean = zero, zero
         for k in range(n_classes):
             v = load_wide(u, base + k * step)
-            p = in_kind_of(load_as(kept, to + i + k * step, v), v)
+            p = load_as(kept, to + i + k * step, v)
             total = total + p
             mean = fma(p, v, mean)
         mean = mean / total
         weight = load_wide(weights, i)
         for k in range(n_classes):
             v = load_wide(u, base + k * step)
-            p = in_kind_of(load_as(kept, to + i + k * step, v), v)
+            p = load_as(kept, to + i + k * step, v)
             store_any(u, base + k * step, (weight * p) * (v - mean))
 
 
-@kernel
+@inner
 def along_tile(z, u, step, rows, n_classes, labels, soft, weights, steps, sums):
     """Add to sums (2 S,) the losses at z + t u and their derivatives in t, for each t of steps (S,)."""
     align_stack()
@@ -200,14 +201,13 @@ def along_tile(z, u, step, rows, n_classes, labels, soft, weights, steps, sums):
             sums[at(steps.size + s)] += sum_lanes(weight * widened(slope / (others + own)))
 
 
-@kernel
+@inner
 def excess_tile(z, step, rows, excess):
-    """excess[16 k + lane] += the columns of row k of z that belong to the lane; z of float64 fills half of the lanes."""
+    """excess[16 k + lane] += the columns of row k of z that belong to the lane; float64 fills half of the lanes."""
     align_stack()
     lanes = width_of(z)
     for k in range(excess.size // LANES):
         total = load_wide(z, k * step)
         for i in range(lanes, rows, lanes):
             total = total + load_wide(z, k * step + i)
-        total = widened(total)
-        store_any(excess, k * LANES, load_as(excess, k * LANES, total) + total)
+        add_to(excess, k * LANES, total)
