@@ -16,6 +16,7 @@ import scipy.sparse
 from softmax._errors import OptionError
 from softmax._threads import number_of_threads
 
+from ._certificate import EPS
 from ._problem import Problem, Progress, Solution
 from ._proximal_fit import Keys, Level, Point, ProximalFit
 from ._rows import Floats
@@ -51,7 +52,7 @@ class _Descent:
         self.iteration = 0
         self.history: list[dict[str, Any]] = []
         self.damping, self.radius, self.eta, self.step = 0.0, RADIUS, 0.1, 1.0
-        self.stalls, self.best = 0, np.inf
+        self.stalls, self.best, self.lowest = 0, np.inf, np.inf
         self.intercept, self.gap, self.grad_norm = fit.constant, np.inf, np.inf
         self.point = self._point(fit.keys(threshold, level, fit.support()))
         if hasattr(progress, "current"):
@@ -71,6 +72,7 @@ class _Descent:
         try:
             reason = self._loop(max_iter)
         except (KeyboardInterrupt, StopIteration):  # the latter from a callback
+            self.progress = None
             self._judge()
             reason = "certified" if self._holds() else "interrupted"
         fit, level = self.fit, self.level
@@ -114,8 +116,11 @@ class _Descent:
             self._step()
 
     def _count_stalls(self, gap: float) -> None:
-        self.stalls = 0 if gap < 0.5 * self.best else self.stalls + (gap >= 0.9 * self.best) + (self.step == 0.0)
-        self.best = min(self.best, gap)
+        """Steps in a row that lowered neither the gap nor the objective."""
+        objective = self.point.objective
+        progress = gap < 0.9 * self.best or objective < self.lowest * (1 - 64 * EPS)
+        self.stalls = 0 if progress else self.stalls + 1
+        self.best, self.lowest = min(self.best, gap), min(self.lowest, objective)
 
     def _step(self) -> None:
         """One step, and what it teaches about the next."""
