@@ -184,3 +184,96 @@ def test_the_mixin_is_the_one_of_scikit_learn():
     from sklearn.callback import CallbackSupportMixin
 
     assert CallbackSupport is CallbackSupportMixin
+
+
+def fits(data):
+    """The estimator with each of its solvers."""
+    X, y = data
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    return (
+        X,
+        y,
+        {
+            "newton": softmax.SoftmaxRegression(tol=1e-9),
+            "newton-cg": softmax.SoftmaxRegression(tol=1e-9, solver="newton-cg"),
+            "lasso": softmax.SoftmaxRegression(C=0.1, l1_ratio=1.0, tol=1e-9),
+            "bounds": softmax.SoftmaxRegression(bounds=(0.0, None), tol=1e-9),
+            "no penalty": softmax.SoftmaxRegression(C=np.inf, tol=1e-3),
+        },
+    )
+
+
+SOLVERS = ["newton", "newton-cg", "lasso", "bounds", "no penalty"]
+
+
+@needs_protocol
+@pytest.mark.filterwarnings("ignore::softmax.NotCertifiedWarning")
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_scores_of_every_iteration_are_monitored(data, solver):
+    pytest.importorskip("pandas")
+    from sklearn.callback import ScoringMonitor
+
+    X, y, models = fits(data)
+    monitor = ScoringMonitor(scoring="neg_log_loss")
+    model = models[solver].set_callbacks(monitor).fit(X, y)
+    alone = clone(model).set_callbacks().fit(X, y)
+    np.testing.assert_allclose(model.coef_, alone.coef_, rtol=1e-9, atol=1e-12)
+    rows = monitor.get_logs().data
+    scores = [row["neg_log_loss"] for row in rows if row["task_name"] == "iteration"]
+    final = [row["neg_log_loss"] for row in rows if row["task_name"] == "fit"]
+    truth = np.log(model.predict_proba(X)[np.arange(len(y)), y]).mean()
+    assert final == [pytest.approx(truth, rel=1e-12)]
+    assert len(scores) == model.n_iter_ and scores[-1] == pytest.approx(truth, rel=1e-6)
+    assert len(set(scores)) > 1 or len(scores) == 1
+
+
+@needs_protocol
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_callback_ends_the_fit_with_what_was_reached(data, solver):
+    X, y, models = fits(data)
+    recorder = Recorder(stop=0)
+    with pytest.warns(softmax.NotCertifiedWarning, match="it was interrupted"):
+        model = models[solver].set_callbacks(recorder).fit(X, y)
+    assert model.status_ == "not converged" and model.n_iter_ <= 2
+    assert np.isfinite(model.coef_).all() and model.predict(X[:3]).shape == (3,)
+    assert recorder.order[-3:] == [("end", "iteration"), ("end", "fit"), ("teardown", "fit")]
+
+
+@needs_protocol
+def test_callbacks_in_a_search_of_scikit_learn(data):
+    """A meta-estimator hands its callbacks down, and a clone keeps its own."""
+    from sklearn.model_selection import cross_val_score
+
+    recorder = Recorder()
+    model = softmax.SoftmaxRegression().set_callbacks(recorder)
+    assert cross_val_score(model, *data, cv=3).shape == (3,)
+    assert recorder.order.count(("setup", "fit")) == recorder.order.count(("teardown", "fit")) == 3
+    assert pickle.loads(pickle.dumps(softmax.SoftmaxRegression().fit(*data))).status_ == "certified"
+
+
+@needs_protocol
+def test_the_progress_bar_follows_the_estimator(data, capsys):
+    pytest.importorskip("rich")
+    from sklearn.callback import ProgressBar
+
+    softmax.SoftmaxRegression().set_callbacks(ProgressBar()).fit(*data)
+    assert "SoftmaxRegression - fit" in capsys.readouterr().out
+
+
+def test_a_warning_points_to_the_caller_of_fit(data):
+    with pytest.warns(softmax.NotCertifiedWarning) as caught:
+        softmax.SoftmaxRegression(max_iter=1, tol=1e-12).fit(*data)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.filterwarnings("ignore::softmax.NotCertifiedWarning")
+def test_a_line_per_iteration_with_verbose_and_none_without(data, solver, capsys):
+    X, y, models = fits(data)
+    models[solver].fit(X, y)
+    assert capsys.readouterr() == ("", "")
+    model = models[solver].set_params(verbose=1).fit(X, y)
+    out = capsys.readouterr().out.splitlines()
+    starts = [int(line.split()[0]) for line in out if line.split()[0].isdigit()]
+    # A lasso may step through stronger penalties first, each beginning at 0.
+    assert len(starts) == model.n_iter_ + starts.count(0) and starts[0] == 0

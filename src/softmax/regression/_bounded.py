@@ -173,6 +173,8 @@ class _BoundedFit:
         """Iterate until the gap is at most `tol` relative to the objective."""
         now = self._started(start)
         self.best = (now, np.inf, np.inf)
+        if hasattr(progress, "current"):
+            setattr(progress, "current", lambda: (now.coef, now.intercept))  # noqa: B010  a Progress need not
         iteration, reason, step, faces = 0, "iterations", 0.0, 0
         try:
             while True:
@@ -193,7 +195,7 @@ class _BoundedFit:
                 model = self._model_step(now, tol, gap) if model is None else model
                 faces = model.n_faces
                 now, step = self._advance(now, model)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StopIteration):  # the latter from a callback
             reason = "interrupted"
         return self._solution(reason, iteration)
 

@@ -90,6 +90,8 @@ class Watch:
             if task.call_on_fit_task_end(**self._state()):
                 self._task = None
                 raise StopIteration(f"a callback asked to stop after iteration {iteration}")
+        elif self._task is not None:
+            return  # a path of fits begins anew at 0; the task that is open will be its first iteration
         # Nobody knows yet whether there will be another iteration; `close` ends a task that remained empty.
         self._task = self._begin()
 
