@@ -201,7 +201,7 @@ class Follower:
 
     def new_hessian_pays(self, count: int) -> bool:
         """Whether the passes beyond the usual, of this fit and those before, have cost as much as a Hessian."""
-        return self.copies * (self.spent + max(0, count - USUAL_PASSES)) >= self.assembly
+        return bool(self.copies * (self.spent + max(0, count - USUAL_PASSES)) >= self.assembly)
 
 
 class _Fit:

@@ -59,7 +59,7 @@ def leave_one_out_logits(problem: Problem, coef: Floats, intercept: Floats, work
     # (j, (k, l, j')): one product with the rows gives Σ_j x_j H⁻¹[k j, l j'] for all k, l, j'.
     stacked = np.ascontiguousarray(inverse.reshape(count, width, count, width).transpose(1, 0, 2, 3)).reshape(width, -1)
     weights = np.full(rows.n, 1.0) if problem.weights is None else problem.weights
-    logits = problem.X @ coef.T + intercept
+    logits: Floats = problem.X @ coef.T + intercept
     if problem.offset is not None:
         logits += problem.offset
     logits -= logits[:, factor.reference, None]
