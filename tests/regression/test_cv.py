@@ -317,6 +317,48 @@ def test_offsets_count_in_fits_and_scores():
         sm.SoftmaxRegressionCV(scoring="f1_macro").fit(X, y, offset=offset)
 
 
+@pytest.mark.parametrize("grouped", [False, True])
+def test_shares_of_l1_are_searched_together(grouped):
+    X, y = blobs(150, 10, 3)
+    ratios, Cs = [0.0, 0.5, 1.0], [0.03, 0.3]
+    search = sm.SoftmaxRegressionCV(Cs, cv=3, l1_ratio=ratios, grouped=grouped, tol=1e-7).fit(X, y)
+    assert search.scores_.shape == (3, 2, 3)
+    for j, ratio in enumerate(ratios):
+        expected = [
+            [
+                log_score(
+                    sm.SoftmaxRegression(C, l1_ratio=ratio, grouped=grouped, tol=1e-9).fit(X[train], y[train]),
+                    X[test],
+                    y[test],
+                )
+                for C in Cs
+            ]
+            for train, test in splits_quietly(X, y)
+        ]
+        np.testing.assert_allclose(search.scores_[..., j], expected, atol=1e-4)
+    i, j = search.best_index_
+    assert search.mean_scores_[i, j] == search.mean_scores_.max()
+    assert (search.C_, search.l1_ratio_) == (Cs[i], ratios[j])
+    model = sm.SoftmaxRegression(search.C_, l1_ratio=search.l1_ratio_, grouped=grouped, tol=1e-9).fit(X, y)
+    np.testing.assert_allclose(search.objective_, model.objective_, rtol=1e-6)
+    assert search.status_ == "certified"
+
+
+def test_bounds():
+    X, y = blobs(120, 4, 3)
+    search = sm.SoftmaxRegressionCV([0.1, 1.0], cv=3, bounds=(0.0, None), tol=1e-7).fit(X, y)
+    assert search.coef_.min() >= 0
+    expected = plain_scores_at(X, y, [0.1, 1.0], bounds=(0.0, None))
+    np.testing.assert_allclose(search.scores_, expected, atol=1e-4)
+
+
+def plain_scores_at(X, y, Cs, **options):
+    return [
+        [log_score(sm.SoftmaxRegression(C, tol=1e-8, **options).fit(X[a], y[a]), X[b], y[b]) for C in Cs]
+        for a, b in splits_quietly(X, y)
+    ]
+
+
 def test_groups_splitters_and_pairs():
     X, y = blobs(120, 4, 3)
     groups = np.arange(120) // 20

@@ -432,7 +432,7 @@ class _Search:
 
     def _fit(self, part: Part, shared: Shared | None, workers: Workers | None, copies: int = 1) -> list[Solution]:
         options = self._options
-        return fit_points(
+        solutions = fit_points(
             part.problem,
             self._Cs,
             tol=float(options.tol),
@@ -442,6 +442,9 @@ class _Search:
             shared=shared,
             copies=copies,
         )
+        if len(solutions) < len(self._Cs):
+            raise KeyboardInterrupt
+        return solutions
 
     def _fold(
         self, train: npt.NDArray[np.intp], test: npt.NDArray[np.intp], shared: Shared, workers: Workers | None

@@ -1,7 +1,7 @@
 """`softmax_path`: fits of one data set at many strengths of the penalty, each certified, sharing what they can."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any
@@ -15,6 +15,7 @@ from ._estimator import SoftmaxRegression
 from ._follow import Follower, can_follow
 from ._inputs import Inputs, prepare
 from ._problem import Problem, Progress, Solution
+from ._proximal import proximal_path
 from ._rows import Floats
 from ._solvers import DEFAULT_MAX_ITER, solve, workers_for
 from ._stale import Shared
@@ -150,7 +151,8 @@ def softmax_path(
 
     Notes
     -----
-    Points that do not reach `tol` give one `NotCertifiedWarning` together, with the worst gap.
+    Points that do not reach `tol` give one `NotCertifiedWarning` together, with the worst gap. A KeyboardInterrupt
+    leaves the points that are done, those of the smaller C, with the same warning.
 
     Examples
     --------
@@ -190,6 +192,16 @@ def softmax_path(
         n_threads=n_threads,
         announce=announce,
     )
+    if not found:
+        raise KeyboardInterrupt
+    if len(found) < len(distinct):
+        last = distinct[len(found) - 1]
+        warnings.warn(
+            f"interrupted after {len(found)} of {len(distinct)} points: the path ends at C={last:g}.",
+            NotCertifiedWarning,
+            stacklevel=2,
+        )
+        values, places = values[places < len(found)], places[places < len(found)]
     solutions = [found[place] for place in places]
     warn_of_points(values, solutions, float(tol), stacklevel=3)
     return SoftmaxPath(
@@ -249,7 +261,7 @@ def fit_points(
     """The solutions at `Cs`, rising and distinct; `problem` is that at C = 1.
 
     `shared` is what fits of all rows have learnt, where these are a part of them; an empty one is filled. `workers` are
-    used where they are given, and `n_threads` otherwise.
+    used where they are given, and `n_threads` otherwise. After a KeyboardInterrupt the list ends early.
     """
     if workers is None:
         with workers_for(problem, n_threads) as own:
@@ -264,13 +276,39 @@ def fit_points(
                 copies=copies,
                 announce=announce,
             )
-    points = PathFitter(problem, workers, tol, max_iter, n_threads, shared, copies)
-    solutions = []
-    for C in Cs:
-        solutions.append(points.fit(float(C)))
-        if announce is not None:
-            announce(float(C), solutions[-1])
+    solutions: list[Solution] = []
+    try:
+        for C, solution in _points(problem, Cs, workers, tol, max_iter, n_threads, shared, copies):
+            if solution.reason == "interrupted":
+                break
+            solutions.append(solution)
+            if announce is not None:
+                announce(C, solution)
+    except KeyboardInterrupt:
+        pass
     return solutions
+
+
+def _points(
+    problem: Problem,
+    Cs: Sequence[float] | Floats,
+    workers: Workers,
+    tol: float,
+    max_iter: int | None,
+    n_threads: int | None,
+    shared: Shared | None,
+    copies: int,
+) -> Iterator[tuple[float, Solution]]:
+    """C and the solution there, one after another, by the way that suits the penalty."""
+    finite = [float(C) for C in Cs if np.isfinite(C)]
+    if problem.lasso is not None and problem.lower is None:
+        factors = (1.0 / C for C in finite)
+        path = proximal_path(problem, factors, tol=tol, max_iter=max_iter, n_threads=n_threads)
+        yield from zip(finite, path, strict=False)
+        finite = []
+    points = PathFitter(problem, workers, tol, max_iter, n_threads, shared, copies)
+    for C in [*finite, *(float(C) for C in Cs if np.isinf(C))]:
+        yield C, points.fit(C)
 
 
 class PathFitter:
