@@ -15,7 +15,6 @@ from ._estimator import SoftmaxRegression
 from ._follow import Follower, can_follow
 from ._inputs import Inputs, prepare
 from ._problem import Problem, Progress, Solution
-from ._proximal import proximal_path
 from ._rows import Floats
 from ._solvers import DEFAULT_MAX_ITER, solve, workers_for
 from ._stale import Shared
@@ -302,6 +301,8 @@ def _points(
     """C and the solution there, one after another, by the way that suits the penalty."""
     finite = [float(C) for C in Cs if np.isfinite(C)]
     if problem.lasso is not None and problem.lower is None:
+        from ._proximal import proximal_path  # compiled kernels, which only a lasso needs
+
         factors = (1.0 / C for C in finite)
         path = proximal_path(problem, factors, tol=tol, max_iter=max_iter, n_threads=n_threads)
         yield from zip(finite, path, strict=False)
