@@ -159,3 +159,27 @@ def test_an_unfitted_model(tmp_path):
 
     with pytest.raises(NotFittedError):
         sm.write_report(sm.SoftmaxRegression(), tmp_path / "r.html")
+
+
+def test_a_model_of_tables_from_its_file(tmp_path, iris):
+    from softmax._table_fit import FitSettings, fit_table
+    from softmax.tables import as_table
+
+    frame = pd.DataFrame(iris[0], columns=["a", "b", "c", "d"]).assign(kind=np.array(["x", "y", "z"])[iris[1]])
+    sm.save(fit_table(as_table(frame), FitSettings("kind", test_size=0)).model, tmp_path / "m.safetensors")
+    loaded = sm.load(tmp_path / "m.safetensors")
+    text = write(loaded, tmp_path / "r.html", evaluation=frame)
+    assert sections(text) == PARTS
+    assert "75 rows of the frame" in text and f"{100 * np.mean(loaded.predict(frame) == frame.kind):.1f} %" in text
+    with pytest.raises(sm.OptionError, match="knows its data"):
+        sm.write_report(loaded, tmp_path / "r.html", data=iris[:2])
+
+
+def test_a_cross_validated_model_shows_its_search(tmp_path, iris):
+    found = sm.SoftmaxRegressionCV([1.0, 0.1], cv=3, l1_ratio=[0.0, 0.5]).fit(*iris[:2])
+    text = write(found, tmp_path / "r.html", data=iris[:2], evaluation=iris[2:])
+    assert sections(text) == PARTS
+    assert "Score over C by 3 folds" in text and "chosen of 2 values" in text
+    ratio = list(found.l1_ratios_).index(found.l1_ratio_)
+    for score in found.mean_scores_[:, ratio]:
+        assert f"{score:.5g}".replace("-", "−") in text
