@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 BLOCK_ELEMENTS = 1 << 15
 # Beyond this ratio of mean to spread, X @ W.T + b loses digits that matter, and blocks are centred before the product.
 CANCELLATION = 1e3
-# The kernels take seconds to compile once; NumPy takes a millisecond for a pass of this size.
+# The kernels take seconds to compile once; NumPy takes a few milliseconds for a pass of this size.
 COMPILED_FROM = 2e5
 SINGLE_CANCELLATION = 4.0
 # Magnitudes that float32 holds with room for their products.
