@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ._derivative import (
-    log_softmax_jacobian,
-    log_softmax_jvp,
-    log_softmax_vjp,
-    logsumexp_hessian,
-    softmax_jacobian,
-    softmax_jvp,
-    softmax_vjp,
-)
 from ._errors import (
     ArrayTypeError,
     ArrayValueError,
@@ -27,23 +18,55 @@ from ._errors import (
     SoftmaxWarning,
     TargetError,
 )
-from ._function import log_softmax, logsumexp, softmax
-from ._jacobian import SoftmaxJacobian
-from ._losses import cross_entropy, cross_entropy_and_grad, cross_entropy_hvp, entropy, kl_divergence
 
-# Loaded on first use, so that `import softmax` costs no more than NumPy.
+if TYPE_CHECKING:
+    from ._derivative import (
+        log_softmax_jacobian,
+        log_softmax_jvp,
+        log_softmax_vjp,
+        logsumexp_hessian,
+        softmax_jacobian,
+        softmax_jvp,
+        softmax_vjp,
+    )
+    from ._evaluation import reliability_table
+    from ._function import log_softmax, logsumexp, softmax
+    from ._introspection import explain_dispatch, show_config
+    from ._jacobian import SoftmaxJacobian
+    from ._losses import cross_entropy, cross_entropy_and_grad, cross_entropy_hvp, entropy, kl_divergence
+    from .persistence import load, model_card, save, to_onnx
+    from .regression import SoftmaxRegression, SoftmaxRegressionCV, softmax_path
+    from .report import write_report
+
+# Loaded on first use: importing softmax costs nothing, its functions NumPy, and its classifiers scikit-learn and SciPy.
 _LAZY = {
-    "SoftmaxRegression": "softmax.regression",
-    "SoftmaxRegressionCV": "softmax.regression",
-    "explain_dispatch": "softmax._introspection",
-    "load": "softmax.persistence",
-    "model_card": "softmax.persistence",
-    "reliability_table": "softmax._evaluation",
-    "save": "softmax.persistence",
-    "show_config": "softmax._introspection",
-    "softmax_path": "softmax.regression",
-    "to_onnx": "softmax.persistence",
-    "write_report": "softmax.report",
+    "SoftmaxJacobian": "_jacobian",
+    "SoftmaxRegression": "regression",
+    "SoftmaxRegressionCV": "regression",
+    "cross_entropy": "_losses",
+    "cross_entropy_and_grad": "_losses",
+    "cross_entropy_hvp": "_losses",
+    "entropy": "_losses",
+    "explain_dispatch": "_introspection",
+    "kl_divergence": "_losses",
+    "load": "persistence",
+    "log_softmax": "_function",
+    "log_softmax_jacobian": "_derivative",
+    "log_softmax_jvp": "_derivative",
+    "log_softmax_vjp": "_derivative",
+    "logsumexp": "_function",
+    "logsumexp_hessian": "_derivative",
+    "model_card": "persistence",
+    "reliability_table": "_evaluation",
+    "save": "persistence",
+    "show_config": "_introspection",
+    "softmax": "_function",
+    "softmax_jacobian": "_derivative",
+    "softmax_jvp": "_derivative",
+    "softmax_path": "regression",
+    "softmax_vjp": "_derivative",
+    "to_onnx": "persistence",
+    "write_report": "report",
 }
 
 __all__ = [
@@ -93,7 +116,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_LAZY[name]), name)
+    value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
     globals()[name] = value
     return value
 

@@ -295,7 +295,7 @@ def penguin_frame(n=120):
 def table_model(frame, target="species", **settings):
     pytest.importorskip("pyarrow")
     from softmax import tables
-    from softmax._table_model import FitSettings, fit_table
+    from softmax._table_fit import FitSettings, fit_table
 
     return fit_table(tables.as_table(frame), FitSettings(target, **settings)).model
 

@@ -386,7 +386,7 @@ def as_plain(classifier: Any) -> Any:
     mine, given = SoftmaxRegression().get_params(deep=False), classifier.get_params(deep=False)
     shared = {name: value for name, value in given.items() if name in mine}
     plain = SoftmaxRegression(**shared | {"C": classifier.C_, "l1_ratio": classifier.l1_ratio_})
-    vars(plain).update({name: value for name, value in vars(classifier).items() if name.endswith("_")})
+    plain.__dict__.update({name: value for name, value in vars(classifier).items() if name.endswith("_")})
     return plain
 
 
