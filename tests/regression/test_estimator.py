@@ -470,6 +470,29 @@ def test_separated_classes_are_said_to_be(wine):
     assert margins.max() > 0
 
 
+def test_a_fit_that_may_have_no_finite_optimum_says_so(wine, monkeypatch):
+    """Separated or not, neither is claimed where it was not proven."""
+    monkeypatch.setattr("softmax.regression._separation._Search.by_columns", lambda self: None)
+    monkeypatch.setattr("softmax.regression._separation._Search.complete", lambda self, D: False)
+    monkeypatch.setattr("softmax.regression._recession.MAX_PARAMETERS", 1)
+    X, y = wine
+    for options, words in (
+        ({"tol": 0.5}, "Whether a finite optimum exists .* is undecided.*The gap is estimated"),
+        ({"max_iter": 12, "tol": 1e-12}, "raise max_iter or tol. Whether a finite optimum exists .* is undecided"),
+    ):
+        with pytest.warns(sm.NotCertifiedWarning, match=words) as caught:
+            model = sm.SoftmaxRegression(np.inf, **options).fit(X, y)
+        assert len(caught) == 1
+        assert model.status_ == "not converged"
+        assert model.separating_direction_ is None
+
+
+def test_a_fit_that_ends_with_small_steps_needs_no_verdict(overlapping, monkeypatch):
+    monkeypatch.setattr("softmax.regression._separation._Search.by_columns", lambda self: None)
+    monkeypatch.setattr("softmax.regression._recession.MAX_PARAMETERS", 1)
+    assert sm.SoftmaxRegression(np.inf, tol=1e-9).fit(*overlapping).status_ == "estimated"
+
+
 def test_sparse_soft_and_weighted_data_give_the_same_optimum(overlapping):
     sparse = pytest.importorskip("scipy.sparse")
     X, y = overlapping

@@ -105,7 +105,8 @@ class SoftmaxRegression(CallbackSupport, LinearClassifierMixin, BaseEstimator): 
         gradient under bounds.
     status_ : {"certified", "estimated", "not converged", "separated"}
         Whether ``gap_ <= tol * objective_``, as a bound or as an estimate. "separated": without a penalty, some
-        combination of features separates classes, so that no finite optimum exists.
+        combination of features separates classes, so that no finite optimum exists. Where that could not be decided,
+        the fit is "not converged" unless its steps became small, and the warning says what was tried.
     separating_direction_ : ndarray of shape (K, d + 1) or None
         Where ``status_`` is "separated": the direction of (W, b), intercepts last, along which the likelihood grows for
         ever.
@@ -324,19 +325,23 @@ class SoftmaxRegression(CallbackSupport, LinearClassifierMixin, BaseEstimator): 
     def _complaint(self, solution: Solution) -> str:
         """Why a fit did not reach its tolerance, how far it came, and what to change."""
         relative = solution.gap / solution.objective if solution.objective else np.inf
-        if solution.reason == "separated":
+        verdict = ""
+        if solution.decision is not None and solution.decision.verdict != "overlapping":
             names = getattr(self, "feature_names_in_", None)
-            message: str = solution.separation.message(
-                None if names is None else list(names), [str(label) for label in self.classes_.tolist()]
-            )
-            return message + " separating_direction_ holds the direction."
+            labels = [str(label) for label in self.classes_.tolist()]
+            verdict = solution.decision.message(None if names is None else list(names), labels)
+        if solution.reason == "separated":
+            return verdict + " separating_direction_ holds the direction."
+        if solution.reason == "undecided":
+            return f"{verdict} The gap is estimated to be {relative:.1e} of the objective."
         remedy = {
             "iterations": f"max_iter={self.max_iter or DEFAULT_MAX_ITER} was reached: raise max_iter or tol",
             "rounding": f"rounding in float64 allows no more: pass tol={2 * relative:.1e} or a smaller C, or rescale X",
             "interrupted": "it was interrupted: these are the best coefficients so far",
         }[solution.reason]
         kind = "estimated to be within" if solution.estimated else "certified to"
-        return f"the fit is {kind} {relative:.1e} of the objective only, not to tol={self.tol:g}; {remedy}."
+        reached = f"the fit is {kind} {relative:.1e} of the objective only, not to tol={self.tol:g}; {remedy}."
+        return f"{reached} {verdict}".rstrip()
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = dict(super().__getstate__())

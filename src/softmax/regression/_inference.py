@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_solve, eigh, lapack, solve
+from scipy.linalg import cho_solve, lapack, solve
 from sklearn.base import clone
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
@@ -20,6 +20,7 @@ from ._information import Design, Point, evaluate, meat
 from ._inputs import available_memory, prepare
 from ._problem import Problem
 from ._rows import Floats
+from ._separation import decide_separation
 from ._threads import Workers
 
 COVARIANCES = ("classical", "robust", "HC0", "HC1", "cluster")
@@ -33,8 +34,6 @@ SINGULAR = 1e-14
 DEPENDENT = 1e-13
 # From this number of columns on a product of blocks is worth several threads.
 WIDE = 256
-# Up to this number of parameters an error message may cost an eigendecomposition.
-LARGEST_EIGEN = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -359,7 +358,7 @@ def _maximise(
             gradient, matrix = gradient - ridge @ theta.ravel(), matrix + ridge
         inverted = _inverse(matrix)
         if inverted is None:
-            raise _singular(design, theta, matrix, names, labels)
+            raise _singular(design, theta, names, labels)
         inverse, condition = inverted
         move = inverse @ gradient
         rest = float(np.sqrt(np.maximum(gradient @ move, 0.0)))
@@ -370,7 +369,9 @@ def _maximise(
         if rest <= NEAR and np.max(np.abs(move)) <= 1e-6 * (1.0 + np.max(np.abs(theta))):
             return Optimum(theta, point, inverse, condition, step, first, rest)
         theta = theta + _length(design, theta, move, gradient, point, ridge) * move.reshape(theta.shape)
-    raise _separated(design, _full(design, move), names, labels)
+    raise _without_maximum(
+        design, theta, names, labels, f"Newton's method did not reach it in {MAX_STEPS} steps: fit to a smaller tol"
+    )
 
 
 def _length(design: Design, theta: Floats, move: Floats, gradient: Floats, point: Point, ridge: Floats | None) -> float:
@@ -477,15 +478,7 @@ def _refuse_other_data(design: Design, point: Point, distance: float, trust: flo
         )
 
 
-def _full(design: Design, move: Floats) -> Floats:
-    """A direction of θ in the units of x̃ as one of all classes, (K, p), in those of X."""
-    full = np.zeros((design.problem.n_classes, design.n_features))
-    full[design.others] = move.reshape(-1, design.n_features) @ design.back().T
-    full -= full.mean(axis=0)
-    return full
-
-
-def _singular(design: Design, theta: Floats, matrix: Floats, names: list[str], labels: list[Any]) -> OptionError:
+def _singular(design: Design, theta: Floats, names: list[str], labels: list[Any]) -> OptionError:
     """Say why an information has no inverse: columns that depend on others, or else classes that are separated."""
     gram = design.gram()
     _, pivots, rank, _ = lapack.dpstrf(gram, tol=DEPENDENT, lower=1)
@@ -498,13 +491,28 @@ def _singular(design: Design, theta: Floats, matrix: Floats, names: list[str], l
             f"the columns of X are collinear, so that their coefficients are not determined: {'; '.join(lines)}{more}. "
             f"Leave out {'this column' if len(dependent) == 1 else 'these columns'}."
         )
-    direction = theta.ravel()
-    if len(direction) <= LARGEST_EIGEN:
-        # Along some directions the likelihood is flat without growing. The coefficients went along one where it grows.
-        values, vectors = eigh(matrix)
-        flat = vectors[:, values <= 1e-8 * values[-1]]
-        direction = flat @ (flat.T @ direction)
-    return _separated(design, _full(design, direction), names, labels)
+    return _without_maximum(
+        design,
+        theta,
+        names,
+        labels,
+        "the information is singular to rounding, classes being almost separated. Merge some, or leave out columns",
+    )
+
+
+def _without_maximum(design: Design, theta: Floats, names: list[str], labels: list[Any], otherwise: str) -> OptionError:
+    """Say why Newton's method found no maximum: because classes are separated, or `otherwise`."""
+    full = np.zeros((design.problem.n_classes, design.n_features))
+    full[design.others] = theta @ design.back().T
+    start = (full[:, 1:], full[:, 0]) if design.problem.intercept else (full, np.zeros(len(full)))
+    decision = decide_separation(design.problem, start)
+    if decision.separation is not None:
+        direction = np.roll(decision.separation.direction, 1, axis=1)
+        return _separated(design, direction if design.problem.intercept else direction[:, 1:], names, labels)
+    if decision.verdict == "overlapping":
+        return OptionError(f"a finite estimate exists, and no standard errors were found: {otherwise}.")
+    first = int(design.problem.intercept)
+    return OptionError(f"no standard errors were found. {decision.message(names[first:], [str(k) for k in labels])}")
 
 
 def _dependence(

@@ -65,9 +65,10 @@ class Solution:
     `coef` (K, d) and `intercept` (K,) in the coordinates of X; `objective` f there, in nats; `gap` an upper bound of
     objective − optimum, or, with `estimated`, an estimate of it; `grad_norm` the Euclidean norm of the gradient, of
     the smallest subgradient where there is a lasso penalty, of the projected gradient where there are limits; `reason`
-    "certified" (the gap is at most tol · objective), "iterations", "rounding", "separated" or "interrupted";
-    `direction` (K, d + 1) the direction, intercepts last, along which the classes are separated, or None, and
-    `separation` what is known of it, with a `message` for users.
+    "certified" (the gap is at most tol · objective), "iterations", "rounding", "interrupted", "separated" (no finite
+    optimum exists) or "undecided" (the gap is small, and whether a finite optimum exists is not known); `direction` (K,
+    d + 1) the direction, intercepts last, along which the classes are separated, or None, and `decision` the verdict
+    on it where one was asked for, with a `message` for users.
     """
 
     coef: Floats
@@ -80,5 +81,5 @@ class Solution:
     n_passes: int
     estimated: bool = False
     direction: Floats | None = None
-    separation: Any = None
+    decision: Any = None
     history: list[dict[str, Any]] = field(default_factory=list)

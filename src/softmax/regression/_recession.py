@@ -22,7 +22,7 @@ with the violated constraints added a few thousand at a time.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -119,26 +119,36 @@ class Cone:
 
 @dataclass(frozen=True)
 class Found:
-    """`kind` "overlap", "direction" or "undecided"; the direction (K, r) in the second case; Newton steps or rounds."""
+    """`kind` "overlap", "direction" or "undecided"; the direction (K, r) in the second case; Newton steps or rounds;
+    what found it, and in the last case what stood in the way.
+    """
 
     kind: str
     direction: Floats | None
     steps: int
     how: str
+    obstacle: str = ""
 
 
 def search(cone: Cone, start: Floats | None = None) -> Found:
     """Decide whether a direction separates open pairs of the cone."""
     if cone.n_parameters == 0 or not (cone.open.any() or (cone.truth.sum(axis=1) > 1).any()):
         return Found("overlap", None, 0, "nothing is open")
-    found = Found("undecided", None, 0, "none")
-    if cone.n_parameters <= MAX_PARAMETERS:
-        found = by_newton(cone, start)
-    fits = cone.open.sum() * cone.Z.shape[1] <= LP_ENTRIES and cone.n_parameters <= MAX_PARAMETERS
-    if found.kind == "undecided" and fits and cone.budget > 0:
-        second = by_linear_programme(cone)
-        found = Found(second.kind, second.direction, found.steps + second.steps, second.how)
-    return found
+    size = cone.n_parameters
+    if size > MAX_PARAMETERS:
+        obstacle = f"for {size} coefficients without penalty more would take too long (the limit is {MAX_PARAMETERS})"
+        return Found("undecided", None, 0, "none", obstacle)
+    first = by_newton(cone, start)
+    if first.kind != "undecided":
+        return first
+    entries = cone.open.sum() * cone.Z.shape[1]
+    if cone.budget <= 0:
+        return replace(first, obstacle="the work set aside for the search was spent")
+    if entries > LP_ENTRIES:
+        obstacle = f"a linear programme of {entries:.2g} numbers would not fit (the limit is {LP_ENTRIES:.2g})"
+        return replace(first, obstacle=obstacle)
+    second = by_linear_programme(cone)
+    return replace(second, steps=first.steps + second.steps)
 
 
 # ---------------------------------------------------------------------------------------------------- Newton's method
@@ -225,11 +235,11 @@ def by_newton(cone: Cone, start: Floats | None) -> Found:
         kind, D, direction, used, violations = _newton_run(cone, work, D, warm=start is not None or steps > 0)
         steps += used
         if kind == "direction":
-            return Found(kind, direction, steps, "newton")
+            return Found(kind, direction, steps, "Newton's method")
         if kind == "overlap" and (len(rows) == len(candidates) or _spans(work)):
-            return Found(kind, None, steps, "newton")
+            return Found(kind, None, steps, "Newton's method")
         if len(rows) == len(candidates) or cone.budget <= 0:
-            return Found("undecided", None, steps, "newton")
+            return Found("undecided", None, steps, "Newton's method", "it came to no proof")
         # The part of the rows says nothing about the rest: take in those that contradict it, or any others.
         outside = np.setdiff1d(candidates, rows)
         worst = outside[np.argsort(-violations[outside], kind="stable")] if violations is not None else outside
@@ -434,9 +444,10 @@ def by_linear_programme(cone: Cone) -> Found:
             },
         )
         if result.status != 0:
-            return Found("undecided", None, step, "linear programme")
+            obstacle = f"its limit of {LP_SECONDS:g} s was reached" if result.status == 1 else "rounding made it fail"
+            return Found("undecided", None, step, "a linear programme", obstacle)
         if -result.fun <= ZERO:
-            return Found("overlap", None, step, "linear programme")
+            return Found("overlap", None, step, "a linear programme")
         D = result.x.reshape(n_classes, r)
         logits = cone.Z @ D.T
         own = logits[np.arange(len(owner)), owner]
@@ -444,11 +455,13 @@ def by_linear_programme(cone: Cone) -> Found:
         tie_margins = np.abs(own[tie_row] - logits[tie_row, tie_class])
         worst, tie_worst = np.where(taken, 0.0, -pair_margins), np.where(ties_taken, 0.0, tie_margins)
         if worst.max(initial=0.0) <= 1e-8 and tie_worst.max(initial=0.0) <= 1e-8:
-            return Found(*_after_programme(cone, D), step, "linear programme")
+            kind, direction = _after_programme(cone, D)
+            obstacle = "" if direction is not None else "its direction is right to rounding only"
+            return Found(kind, direction, step, "a linear programme", obstacle)
         for mask, size in ((taken, worst), (ties_taken, tie_worst)):
             order = np.argsort(-size, kind="stable")[:LP_ADDED]
             mask[order[size[order] > 1e-8]] = True
-    return Found("undecided", None, LP_ROUNDS, "linear programme")
+    return Found("undecided", None, LP_ROUNDS, "a linear programme", f"it was not done after {LP_ROUNDS} rounds")
 
 
 def _after_programme(cone: Cone, D: Floats) -> tuple[str, Floats | None]:

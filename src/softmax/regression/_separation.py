@@ -14,7 +14,7 @@ groups; then `_recession.search` on what is still open. Each direction is checke
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ from ._problem import Problem
 from ._recession import ZERO, Bools, Cone, search
 from ._rows import Floats
 from ._threads import Workers
+
+Verdict: TypeAlias = Literal["separated", "overlapping", "undecided"]
 
 # Entries of the dense copy of the unpenalised columns, and of the margins, beyond which only the cheap checks are made.
 LARGEST_COPY = 150_000_000
@@ -109,28 +111,47 @@ class Separation:
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """`separation`, or None: with `decided` because it is proven that there is none, else because none was found."""
+    """What is known about a finite optimum.
 
+    Attributes
+    ----------
+    verdict : "separated": there is none, and `separation` says why; "overlapping": it is proven that there is one;
+        "undecided": neither was proven
+    separation : of the first verdict, else None
+    how : what the verdict comes from, or was tried last
+    steps : Newton steps and linear programmes that it took
+    obstacle : why an undecided search ended, in words; otherwise empty
+    """
+
+    verdict: Verdict
     separation: Separation | None
-    decided: bool
     how: str
     steps: int
+    obstacle: str = ""
 
-
-def separating_direction(
-    problem: Problem, guess: Floats | tuple[Floats, Floats] | None = None, *, n_threads: int | None = None
-) -> Separation | None:
-    """Return how the unpenalised columns separate the classes, or None where they do not, as far as it can be decided.
-
-    `guess` (K, d + 1), or (coef, intercept), is the iterate of a fit that does not converge; it only saves time.
-    """
-    return decide_separation(problem, guess, n_threads=n_threads).separation
+    def message(self, features: list[str] | None = None, classes: list[str] | None = None) -> str:
+        """What a user should know, and what to do; names instead of indices where they are given."""
+        if self.separation is not None:
+            return self.separation.message(features, classes)
+        if self.verdict == "overlapping":
+            return "The classes overlap: a finite optimum exists."
+        tried = "no column separates classes by itself"
+        if self.how != "none":
+            tried += f", and the last method tried, {self.how}, proved neither"
+        return (
+            f"Whether a finite optimum exists without a penalty is undecided: {tried}; {self.obstacle}. If classes are "
+            "separated, the coefficients are one point on the way to infinity. Penalise (C=1e4, say), leave out rare "
+            "columns, or merge rare classes."
+        )
 
 
 def decide_separation(
     problem: Problem, guess: Floats | tuple[Floats, Floats] | None = None, *, n_threads: int | None = None
 ) -> Decision:
-    """Decide on separation; the parameters are those of `separating_direction`."""
+    """Decide whether the unpenalised columns separate the classes.
+
+    `guess` (K, d + 1), or (coef, intercept), is the iterate of a fit that does not converge; it only saves time.
+    """
     # NumPy and SciPy may each bring a BLAS, and two pools of threads that wait for work take it from each other: one
     # thread for BLAS, and the sums over rows in our own pool.
     with Workers(number_of_threads(n_threads)) as workers, Workers(1):
@@ -242,12 +263,14 @@ class _Search:
         """From cheap to dear."""
         if self.guess is not None and self.complete(self.guess):
             self.how = "iterate"
-            return self.separated(self.guess / np.abs(self.guess).max(), exact=True)
+            return self.separated(self.guess, exact=True)
         direction = self.by_columns()
         if direction is not None:
             self.how = "columns"
-        if self.X.shape[0] * max(self.X.shape[1], self.truth.shape[1]) > LARGEST_COPY:
-            return self.ended(direction, decided=False)
+        entries = self.X.shape[0] * max(self.X.shape[1], self.truth.shape[1])
+        if entries > LARGEST_COPY:
+            obstacle = f"for more, a table of {entries:.2g} entries would be needed (the limit is {LARGEST_COPY:.2g})"
+            return self.ended(direction, obstacle)
         cone, back, forth = self.cone()
         inner = None if direction is None else forth(direction)
         if inner is not None:
@@ -257,11 +280,12 @@ class _Search:
             else:
                 inner, self.splits = None, []
         start = None if self.guess is None else forth(self.guess)
-        decided = False
+        obstacle = f"{MAX_LEVELS} directions did not exhaust the separated rows"
         for _ in range(MAX_LEVELS):
             found = search(cone, start)
             self.steps += found.steps
-            decided = found.kind != "undecided"
+            if found.kind != "direction":
+                obstacle = found.obstacle
             if found.kind != "direction" or found.direction is None:
                 self.how = found.how if inner is None else self.how
                 break
@@ -272,7 +296,7 @@ class _Search:
             if added is not None:
                 inner = added
             cone.open &= ~separated
-        return self.ended(None if inner is None else back(inner), decided)
+        return self.ended(None if inner is None else back(inner), obstacle)
 
     def cone(self) -> tuple[Cone, Any, Any]:
         """The rows in units of their columns, and the maps of a direction from there to X and back."""
@@ -325,14 +349,17 @@ class _Search:
         total = new + max(2 * ratio, float(np.abs(new).max() / np.abs(old).max())) * old
         return np.asarray(total / np.abs(total).max())
 
-    def ended(self, direction: Floats | None, decided: bool) -> Decision:
-        """The verdict on a direction in the coordinates of X, or on there being none."""
-        if direction is None:
-            return Decision(None, decided, self.how, self.steps)
-        return self.separated(direction, exact=decided)
+    def ended(self, direction: Floats | None, obstacle: str) -> Decision:
+        """The verdict on a direction in the coordinates of X, or on there being none; `obstacle` says why the search
+        was not carried to its end, if it was not.
+        """
+        if direction is not None:
+            return self.separated(direction, exact=not obstacle)
+        return Decision("undecided" if obstacle else "overlapping", None, self.how, self.steps, obstacle)
 
     def separated(self, D: Floats, exact: bool) -> Decision:
         """Look at the margins of D once more, on all rows, in the coordinates of X."""
+        D = D / np.abs(D).max()
         margins, ties, size = self.margins(D)
         rivals = ~self.truth
         positive = rivals & (margins > ZERO * size[:, None])
@@ -356,7 +383,7 @@ class _Search:
             how=self.how,
             steps=self.steps,
         )
-        return Decision(separation, separation.exact_kind, self.how, self.steps)
+        return Decision("separated", separation, self.how, self.steps)
 
     def involved(self, D: Floats) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Classes and features whose part in the logits differs from the median class, the largest first."""

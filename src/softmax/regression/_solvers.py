@@ -132,9 +132,9 @@ def solve_smooth(
         scheme = StaleFactorScheme(inverse, objective, exact_start=not begin.coef.any() and problem.offset is None)
     run = Run(objective, begin, scheme, targets, tol=tol, max_iter=max_iter, progress=progress)
     result = run.minimise(SUSPECT if estimated else None)
-    separation = None
+    decision: Any = None
     if estimated:
-        result, separation = _finite_optimum(problem, run, result)
+        result, decision = _finite_optimum(problem, run, result)
     result.history[0] |= {"solver": chosen, "because": because}
     certificate = result.certificate
     return Solution(
@@ -147,8 +147,8 @@ def solve_smooth(
         n_iter=result.n_iter,
         n_passes=rows.n_passes + before,
         estimated=estimated,
-        direction=None if separation is None else separation.direction,
-        separation=separation,
+        direction=decision.separation.direction if result.reason == "separated" else None,
+        decision=decision,
         history=result.history,
     )
 
@@ -195,26 +195,29 @@ def _targets(problem: Problem, objective: MultinomialObjective, cold: Evaluation
 
 
 def _finite_optimum(problem: Problem, run: Run, result: Result) -> tuple[Result, Any]:
-    """Go on with a fit without a bound, once it is known whether it has a finite optimum; the `Separation` if not.
+    """Go on with a fit without a bound, once it is known whether it has a finite optimum; and the `Decision` on that.
 
     Where classes are separated, every Newton step adds about one unit to the logits of some row, however small the
     decrement has become; near a finite optimum the steps in the logits shrink with it. So a fit that ended with small
-    steps has an optimum, and any other is judged by a linear programme.
+    steps has an optimum, and any other is judged by `decide_separation`. Where that leaves the matter open, the fit
+    goes on; should it end with large steps, its small decrement means nothing, and its reason is "undecided".
     """
     if result.reason == "certified" and _largest_move(run) <= SMALL_MOVE:
         return result, None
     if result.reason == "interrupted":
         return result, None
-    from ._separation import separating_direction
+    from ._separation import decide_separation
 
     at = result.evaluation
-    separation = separating_direction(problem, (at.coef, at.intercept), n_threads=run.objective.rows.workers.n_threads)
-    if separation is not None:
+    decision = decide_separation(problem, (at.coef, at.intercept), n_threads=run.objective.rows.workers.n_threads)
+    if decision.verdict == "separated":
         result.reason = "separated"
-        return result, separation
+        return result, decision
     if result.reason == "iterations" and result.n_iter < run.max_iter:
         result = run.minimise()
-    return result, None
+    if decision.verdict == "undecided" and result.reason == "certified" and _largest_move(run) > SMALL_MOVE:
+        result.reason = "undecided"
+    return result, decision
 
 
 def _largest_move(run: Run) -> float:
