@@ -2,10 +2,10 @@
 
 One iteration: solve H·v = −∇f by preconditioned conjugate gradients (Hessian products, one pass each), take the step,
 evaluate. What differs between the solvers is the preconditioner (`_schemes.py`). Steps are of unit length; where that
-overshoots, one pass evaluates the objective and its slope at several lengths at once, and the minimum of the cubic
-between the two that bracket it is taken. Where the objective still falls steeply at the end of a unit step, as it does
-along directions in which classes are nearly separated and every step adds one unit to the margins, longer ones are
-tried in the same way.
+overshoots, one pass evaluates the objective and its slope at several lengths at once, the minimum of the cubic between
+the two that bracket it is taken, and the steps that follow are damped (`_damping.py`). Where the objective still falls
+steeply at the end of a unit step, as it does along directions in which classes are nearly separated and every step adds
+one unit to the margins, longer ones are tried in the same way.
 
 Where some feature has no penalty, no bound on the gap exists. There the gap is estimated by half the squared Newton
 decrement, −½⟨∇f, v⟩.
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ._certificate import Certificate, Targets, certify
+from ._damping import Damping
 from ._objective import Evaluation, MultinomialObjective
 from ._preconditioners import Preconditioner, contrast_eigen
 from ._problem import Progress
@@ -37,12 +38,19 @@ FORCING = 0.1
 
 
 class Scheme(Protocol):
-    """Chooses the preconditioner of each iteration. `single` says that products may be taken in float32."""
+    """Chooses the preconditioner of each iteration.
+
+    `single` says that products may be taken in float32, `damped` that steps are to be damped.
+    """
 
     single: bool
+    damped: bool
 
-    def prepare(self, objective: MultinomialObjective, last_cg: int) -> tuple[Preconditioner, str, int]:
-        """The preconditioner, a word on it for the history, and the number of CG steps after which to stop.
+    def prepare(
+        self, objective: MultinomialObjective, last_cg: int, damping: Damping
+    ) -> tuple[Preconditioner, str, int]:
+        """The preconditioner of the damped Hessian, a word on it for the history, and the number of CG steps after
+        which to stop.
 
         0 stands for a preconditioner that is the inverse of the Hessian at the current point.
         """
@@ -90,6 +98,8 @@ class Run:
             setattr(progress, "current", lambda: (self.now.coef, self.now.intercept))  # noqa: B010  a Progress need not
         self.iteration, self.stalls, self.cg, self.step, self.note = 0, 0, 0, 0.0, "start"
         self.full_step = True
+        self.damping = Damping(objective.rows.spread, objective.has_intercept)
+        self.damped, self.promised = False, 0.0
         self.direction: Floats | None = None
         self.certificate = self._judge()
         self.best = (self.now, self.certificate)
@@ -124,8 +134,13 @@ class Run:
             if self.targets is not None:
                 self._aim()
             assert self.direction is not None
+            before = self.now.value
             self.now, self.step = advance(self.objective, self.now, self.direction, self.full_step)
-            self.full_step = self.step >= 1.0
+            self.full_step = self.step >= 1.0 or self.scheme.damped
+            if self.scheme.damped:
+                # A fall that small drowns in rounding, and teaches nothing.
+                tells = self.promised > 64 * EPS * before
+                self.damping.learn(self.step, (before - self.now.value) / self.promised if tells else 1.0)
             if self.targets is not None:
                 self.certificate = self._judge()
                 self._remember()
@@ -134,7 +149,8 @@ class Run:
         """Keep the best point, and count the iterations that brought nothing."""
         best, certificate = self.best
         better = self.certificate.gap < certificate.gap
-        falls = self.now.value < best.value * (1 - 4 * EPS)
+        # Less than 64 ε nats is rounding: of separated classes, without a penalty, it would fall for ever.
+        falls = self.now.value < best.value * (1 - 4 * EPS) and best.value > 64 * EPS
         self.stalls = 0 if better or falls else self.stalls + 1
         if better or self.now.value < best.value * (1 - 64 * EPS):
             self.best = (self.now, self.certificate)
@@ -145,19 +161,31 @@ class Run:
         intercepts_left = certificate.coefficient_gap <= 0.5 * self.tol * certificate.objective
         if self.targets is not None and intercepts_left and self.stalls == 0 and self.note != "intercepts":
             self.direction, self.cg, self.note = _intercept_step(self.objective, self.now), 0, "intercepts"
+            self.promised = 0.0
             return
-        preconditioner, self.note, limit = self.scheme.prepare(self.objective, self.cg)
+        damping = self.damping.row
+        self.damped = damping is not None
+        preconditioner, self.note, limit = self.scheme.prepare(self.objective, self.cg, self.damping)
         # Products only find a direction: float32 will do, until a short step or none at all says that it did not.
         self.objective.single = self.scheme.single and self.stalls == 0 and self.full_step
-        self.direction, self.cg = conjugate_gradients(
-            self.objective, self.now, preconditioner, limit, _enough(self.objective, certificate, self.tol)
+        enough = _enough(self.objective, certificate, self.tol)
+        self.direction, residual, self.cg = conjugate_gradients(
+            self.objective, self.now, preconditioner, limit, enough, damping
         )
+        # −⟨∇f, v⟩ − ½⟨v, Hv⟩, where (H + damping)·v = −∇f − residual.
+        pulled = residual - self.now.gradient
+        if damping is not None:
+            pulled += damping * self.direction
+        self.promised = 0.5 * float(np.vdot(pulled, self.direction))
 
     def _judge(self) -> Certificate:
         """The certificate of the point evaluated last, or an estimate in its place."""
         now = self.now
         if self.targets is None:
-            fall = np.inf if self.direction is None else max(0.0, -0.5 * float(np.vdot(now.gradient, self.direction)))
+            # A damped step is too short for an estimate.
+            fall = np.inf
+            if self.direction is not None and not self.damped:
+                fall = max(0.0, -0.5 * float(np.vdot(now.gradient, self.direction)))
             return Certificate(now.value, fall, fall, float(np.linalg.norm(now.gradient)), 0.0)
         return certify(
             coef=now.coef,
@@ -213,9 +241,10 @@ def conjugate_gradients(
     preconditioner: Preconditioner,
     limit: int,
     enough: Callable[[Floats], bool],
+    damping: Floats | None = None,
     forcing: float = FORCING,
-) -> tuple[Floats, int]:
-    """An approximate Newton direction (K, p), and the number of steps it took.
+) -> tuple[Floats, Floats, int]:
+    """An approximate Newton direction (K, p), what is left of the system, and the number of steps it took.
 
     A `limit` of 0 says that the preconditioner is the inverse itself: its image of the gradient is the direction.
     Otherwise stops when the residual has fallen by `forcing` in the norm of the preconditioner, when `enough` says so,
@@ -224,28 +253,30 @@ def conjugate_gradients(
     residual = -at.gradient
     image = preconditioner.solve(residual)
     if limit == 0:
-        return image, 0
+        return image, np.zeros_like(residual), 0
     solution = np.zeros_like(residual)
     direction = image
     size = float(np.vdot(residual, image))
     goal = forcing**2 * size
     for step in range(1, limit + 1):
         curved = objective.hessian_product(direction)
+        if damping is not None:
+            curved += damping * direction
         curvature = float(np.vdot(direction, curved))
         if not curvature > 0.0:
-            return (solution if step > 1 else direction), step
+            return (solution if step > 1 else direction), residual, step
         length = size / curvature
         solution += length * direction
         residual -= length * curved
         if enough(residual):
-            return solution, step
+            return solution, residual, step
         image = preconditioner.solve(residual)
         new_size = float(np.vdot(residual, image))
         if not new_size > goal:
-            return solution, step
+            return solution, residual, step
         direction = image + (new_size / size) * direction
         size = new_size
-    return solution, limit
+    return solution, residual, limit
 
 
 def _intercept_step(objective: MultinomialObjective, at: Evaluation) -> Floats:

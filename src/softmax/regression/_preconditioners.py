@@ -81,21 +81,34 @@ class FactoredHessian:
     contrasts to one class; with `count`, of an unbiased estimate of it from about so many rows.
     """
 
-    def __init__(self, objective: MultinomialObjective, count: int | None = None) -> None:
-        n_classes, width = objective.shape
+    def __init__(
+        self, objective: MultinomialObjective, count: int | None = None, damping: Floats | None = None
+    ) -> None:
+        self._width = objective.shape[1]
         self._reference = int(np.argmax(objective.frequency))
         if count is None or count >= objective.rows.n:
             hessian = objective.reduced_hessian(self._reference)
         else:
             hessian = objective.reduced_hessian(self._reference, *drawn_rows(objective, count))
-        # ‖W‖² in the contrasts A is ‖A‖² − ‖Σ_k A_k‖² / K.
-        d = width - int(objective.has_intercept)
-        own = np.arange(n_classes - 1)[:, None] * width + np.arange(d)
-        for k in range(n_classes - 1):
-            hessian[own[k], own[k]] += objective.ridge
+        self._add(hessian, np.append(objective.ridge, 0.0) if objective.has_intercept else objective.ridge)
+        self._hessian = hessian
+        self.damp(damping)
+
+    def damp(self, row: Floats | None) -> None:
+        """Add `row` (p,) to the diagonal of every class."""
+        damped = self._hessian.copy(order="F")
+        if row is not None:
+            self._add(damped, row)
+        self._factor = _cholesky(damped)
+
+    def _add(self, hessian: Floats, row: Floats) -> None:
+        """Σ_k ⟨W_k, row·W_k⟩ in the contrasts A is Σ_k ⟨A_k, row·A_k⟩ − ⟨Σ_k A_k, row·Σ_k A_k⟩ / K."""
+        n_contrasts = len(hessian) // self._width
+        own = np.arange(n_contrasts)[:, None] * self._width + np.arange(self._width)
+        for k in range(n_contrasts):
+            hessian[own[k], own[k]] += row
             for other in range(k + 1):
-                hessian[own[k], own[other]] -= objective.ridge / n_classes
-        self._factor = _cholesky(hessian)
+                hessian[own[k], own[other]] -= row / (n_contrasts + 1)
 
     def solve(self, residual: Floats) -> Floats:
         """C H⁻¹ Cᵀ with C the map from contrasts to K centred sets."""

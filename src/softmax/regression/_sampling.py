@@ -72,27 +72,31 @@ def _chances(scores: Floats, count: int) -> Floats:
     return np.minimum(1.0, factor * scores)
 
 
-def coarse_problem(problem: Problem, share: int, at_least: int) -> Problem:
-    """The problem on every `share`-th row of each class, or on `at_least` rows of a class where it has them; weights
-    make up for the rows left out, so that the penalty means the same.
+def coarse_problem(problem: Problem, leverage: Floats, share: int, at_least: int) -> Problem:
+    """The problem on about every `share`-th row of each class, or on `at_least` rows of a class where it has them, and
+    on the rows that lie far out; weights make up for the rows left out, so that the penalty means the same.
+
+    A row is kept with a chance that grows with its `leverage` (n,): the few rows far out decide alone on the directions
+    that they lie in, and a coarse optimum that has not seen them is no start.
     """
     n = problem.X.shape[0]
     weights = np.ones(n) if problem.weights is None else problem.weights
     if problem.labels is None:
-        kept, factors = np.arange(0, n, share), np.full(len(range(0, n, share)), float(share))
+        order, chances = np.arange(n), np.full(n, 1.0 / share)
     else:
         counts = np.bincount(problem.labels, minlength=problem.n_classes)
         wanted = np.minimum(counts, np.maximum(counts // share, at_least))
         order = np.argsort(problem.labels, kind="stable")
-        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        parts = [start + count * np.arange(m) // m for start, count, m in zip(starts, counts, wanted, strict=True) if m]
-        kept = np.sort(order[np.concatenate(parts)])
-        factors = (counts / np.maximum(wanted, 1))[problem.labels[kept]]
+        chances = (wanted / np.maximum(counts, 1))[problem.labels]
+    chances = np.minimum(1.0, chances + (0.5 * n / share) * leverage / leverage.sum())
+    # Class by class, so that each gets its number of rows to within one.
+    edges = np.floor(np.cumsum(chances[order]) + 0.5)
+    kept = np.sort(order[np.diff(edges, prepend=0.0) > 0])
     return replace(
         problem,
         X=problem.X[kept],
         labels=None if problem.labels is None else problem.labels[kept],
         probabilities=None if problem.probabilities is None else problem.probabilities[kept],
         offset=None if problem.offset is None else problem.offset[kept],
-        weights=weights[kept] * factors,
+        weights=weights[kept] / chances[kept],
     )

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ._damping import Damping
 from ._objective import MultinomialObjective
 from ._preconditioners import FactoredHessian, KroneckerInverse, Preconditioner
 
@@ -11,18 +12,23 @@ ROWS_PER_PARAMETER = 10
 SMALL_ASSEMBLY = 2e7
 # The softmax of an element costs as much as so many multiplications of a matrix product.
 SOFTMAX_COST = 40.0
+# A factor serves until the damping has changed by more than this.
+REFACTOR = 5.0
 
 
 class KroneckerScheme:
     """Kronecker preconditioner with the class covariance of the current point."""
 
+    damped = False
     single = True  # a pass is bound by its matrix products, which float32 halves
 
     def __init__(self, inverse: KroneckerInverse, limit: int = 200) -> None:
         self._inverse = inverse
         self._limit = limit
 
-    def prepare(self, objective: MultinomialObjective, last_cg: int) -> tuple[Preconditioner, str, int]:
+    def prepare(
+        self, objective: MultinomialObjective, last_cg: int, damping: Damping
+    ) -> tuple[Preconditioner, str, int]:
         """Refresh the class factor: it needs the probabilities at hand and no pass."""
         self._inverse.update(objective.class_covariance())
         return self._inverse, "kronecker", self._limit
@@ -35,6 +41,7 @@ class StaleFactorScheme:
     rows at every step; others from `ROWS_PER_PARAMETER` rows for each parameter.
     """
 
+    damped = True
     single = False  # a pass is short, and raw units spread the entries of a product widely
 
     def __init__(self, inverse: KroneckerInverse, objective: MultinomialObjective, exact_start: bool) -> None:
@@ -44,21 +51,29 @@ class StaleFactorScheme:
         self._exact = exact_start
         self._factor: FactoredHessian | None = None
         self._always = n * size**2 <= SMALL_ASSEMBLY
-        count = ROWS_PER_PARAMETER * size
+        one_pass = n * n_classes * (2.0 * width + SOFTMAX_COST)
+        # Choosing the rows costs two passes, whatever their number: so many rows cost as much again.
+        count = max(ROWS_PER_PARAMETER * size, int(4.0 * one_pass / size**2))
         self._count = count if 2 * count <= n else None
         # What an assembly costs, in passes: multiplications, and a little for the softmax.
         assembly = 0.5 * min(n, self._count or n) * size**2 + size**3 / 6.0
-        one_pass = n * n_classes * (2.0 * width + SOFTMAX_COST)
         self._limit = int(np.clip(2 + assembly / one_pass, 4, 24))
+        self._damped_by = 0.0
 
-    def prepare(self, objective: MultinomialObjective, last_cg: int) -> tuple[Preconditioner, str, int]:
+    def prepare(
+        self, objective: MultinomialObjective, last_cg: int, damping: Damping
+    ) -> tuple[Preconditioner, str, int]:
         """Keep what there is while CG is quick with it."""
         if self._exact:
             self._exact = False
             self._kronecker.update(objective.class_covariance())
             return self._kronecker, "kronecker", 0
         if self._factor is None or self._always or last_cg >= self._limit:
-            self._factor = FactoredHessian(objective, self._count)
+            self._factor, self._damped_by = FactoredHessian(objective, self._count, damping.row), damping.strength
             exact = self._count is None
             return self._factor, "fresh factor", 0 if exact else self._limit
+        weaker, stronger = sorted((damping.strength, self._damped_by))
+        if stronger > REFACTOR * weaker:
+            self._factor.damp(damping.row)
+            self._damped_by = damping.strength
         return self._factor, "factor", self._limit
