@@ -477,8 +477,9 @@ def test_a_fit_that_may_have_no_finite_optimum_says_so(wine, monkeypatch):
     monkeypatch.setattr("softmax.regression._recession.MAX_PARAMETERS", 1)
     X, y = wine
     for options, words in (
-        ({"tol": 0.5}, "Whether a finite optimum exists .* is undecided.*The gap is estimated"),
-        ({"max_iter": 12, "tol": 1e-12}, "raise max_iter or tol. Whether a finite optimum exists .* is undecided"),
+        ({"tol": 0.5}, "^Whether a finite optimum exists .* is undecided"),
+        ({"tol": 1e-12}, "^Whether a finite optimum exists .* is undecided"),
+        ({"max_iter": 3}, "raise max_iter or tol. Whether a finite optimum exists .* is undecided"),
     ):
         with pytest.warns(sm.NotCertifiedWarning, match=words) as caught:
             model = sm.SoftmaxRegression(np.inf, **options).fit(X, y)

@@ -333,7 +333,7 @@ class SoftmaxRegression(CallbackSupport, LinearClassifierMixin, BaseEstimator): 
         if solution.reason == "separated":
             return verdict + " separating_direction_ holds the direction."
         if solution.reason == "undecided":
-            return f"{verdict} The gap is estimated to be {relative:.1e} of the objective."
+            return verdict
         remedy = {
             "iterations": f"max_iter={self.max_iter or DEFAULT_MAX_ITER} was reached: raise max_iter or tol",
             "rounding": f"rounding in float64 allows no more: pass tol={2 * relative:.1e} or a smaller C, or rescale X",

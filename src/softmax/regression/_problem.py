@@ -66,9 +66,10 @@ class Solution:
     objective − optimum, or, with `estimated`, an estimate of it; `grad_norm` the Euclidean norm of the gradient, of
     the smallest subgradient where there is a lasso penalty, of the projected gradient where there are limits; `reason`
     "certified" (the gap is at most tol · objective), "iterations", "rounding", "interrupted", "separated" (no finite
-    optimum exists) or "undecided" (the gap is small, and whether a finite optimum exists is not known); `direction` (K,
-    d + 1) the direction, intercepts last, along which the classes are separated, or None, and `decision` the verdict
-    on it where one was asked for, with a `message` for users.
+    optimum exists) or "undecided" (it ended with large steps, and whether a finite optimum exists is not known);
+    `direction` (K, d + 1) the direction, intercepts last, along which the classes are separated, or None, and
+    `decision` the verdict on it where one was asked for, with a `message` for users; `condition` the condition of the
+    Hessian at the end of a smooth fit whose gap is an estimate, with a `message` too, or None.
     """
 
     coef: Floats
@@ -82,4 +83,5 @@ class Solution:
     estimated: bool = False
     direction: Floats | None = None
     decision: Any = None
+    condition: Any = None
     history: list[dict[str, Any]] = field(default_factory=list)

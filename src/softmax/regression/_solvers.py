@@ -9,6 +9,7 @@ import numpy as np
 from softmax._threads import number_of_threads
 
 from ._certificate import Targets
+from ._condition import Condition, condition_of
 from ._newton import Result, Run, Scheme
 from ._objective import Evaluation, MultinomialObjective
 from ._preconditioners import KroneckerInverse
@@ -22,12 +23,12 @@ from ._threads import Workers
 FACTOR_LIMIT = 3000
 # Beyond this number of features their covariance is taken as diagonal: its eigenvectors would cost more than the fit.
 COVARIANCE_LIMIT = 4096
-# Fits of at least so many rows start from the optimum of every eighth row, found to one part in a hundred.
+# Fits of at least so many rows start from the optimum of every eighth row, found to one part in a thousand.
 COARSE_FROM = 10_000
 COARSE_SHARE = 8
 COARSE_ROWS_PER_FEATURE = 10
-COARSE_TOL = 1e-2
-COARSE_MAX_ITER = 30
+COARSE_TOL = 1e-3
+COARSE_MAX_ITER = 60
 # A fit without a bound that has not ended after so many iterations is suspected to have no finite optimum.
 SUSPECT = 10
 # The last Newton step of a fit with a finite optimum changes no difference of logits by more than this.
@@ -121,7 +122,7 @@ def solve_smooth(
     begin = objective.evaluate(cold)
     estimated = not problem.ridge.all()
     targets = None if estimated else _targets(problem, objective, begin)
-    start, before = (start, 0) if start is not None else _coarse_start(problem, workers, chosen)
+    start, before = (start, 0) if start is not None else _coarse_start(problem, objective, chosen)
     if start is not None:
         warm = objective.evaluate(objective.point_of(*start))
         begin = warm if warm.value < begin.value else objective.evaluate(cold)
@@ -133,8 +134,10 @@ def solve_smooth(
     run = Run(objective, begin, scheme, targets, tol=tol, max_iter=max_iter, progress=progress)
     result = run.minimise(SUSPECT if estimated else None)
     decision: Any = None
+    condition: Condition | None = None
     if estimated:
         result, decision = _finite_optimum(problem, run, result)
+        condition = condition_of(run, result, inverse)
     result.history[0] |= {"solver": chosen, "because": because}
     certificate = result.certificate
     return Solution(
@@ -149,25 +152,29 @@ def solve_smooth(
         estimated=estimated,
         direction=decision.separation.direction if result.reason == "separated" else None,
         decision=decision,
+        condition=condition,
         history=result.history,
     )
 
 
-def _coarse_start(problem: Problem, workers: Workers, solver: str) -> tuple[tuple[Floats, Floats] | None, int]:
+def _coarse_start(
+    problem: Problem, objective: MultinomialObjective, solver: str
+) -> tuple[tuple[Floats, Floats] | None, int]:
     """The optimum for a part of the rows, and what it cost in passes over all of them; (None, 0) for a short fit.
 
     Most Newton steps go into finding the scale of the coefficients, above all where rare classes are nearly separated;
     a few thousand rows tell it as well as all.
     """
     n, d = problem.X.shape
-    if solver != "newton" or n < COARSE_FROM or n < COARSE_SHARE * COARSE_ROWS_PER_FEATURE * d:
+    few = n < COARSE_FROM or n < COARSE_SHARE * COARSE_ROWS_PER_FEATURE * d
+    if solver != "newton" or few or not problem.ridge.all():
         return None, 0
-    coarse = coarse_problem(problem, COARSE_SHARE, COARSE_ROWS_PER_FEATURE * d)
-    if 2 * coarse.X.shape[0] > n or not problem.ridge.all():
+    coarse = coarse_problem(problem, objective.row_scores()[1], COARSE_SHARE, COARSE_ROWS_PER_FEATURE * d)
+    if 2 * coarse.X.shape[0] > n:
         return None, 0
     solution = solve_smooth(
         coarse,
-        workers,
+        objective.rows.workers,
         solver=solver,
         tol=COARSE_TOL,
         max_iter=COARSE_MAX_ITER,
@@ -200,7 +207,7 @@ def _finite_optimum(problem: Problem, run: Run, result: Result) -> tuple[Result,
     Where classes are separated, every Newton step adds about one unit to the logits of some row, however small the
     decrement has become; near a finite optimum the steps in the logits shrink with it. So a fit that ended with small
     steps has an optimum, and any other is judged by `decide_separation`. Where that leaves the matter open, the fit
-    goes on; should it end with large steps, its small decrement means nothing, and its reason is "undecided".
+    goes on; should it end with large steps, its decrement means nothing, and its reason is "undecided".
     """
     if result.reason == "certified" and _largest_move(run) <= SMALL_MOVE:
         return result, None
@@ -215,8 +222,8 @@ def _finite_optimum(problem: Problem, run: Run, result: Result) -> tuple[Result,
         return result, decision
     if result.reason == "iterations" and result.n_iter < run.max_iter:
         result = run.minimise()
-    if decision.verdict == "undecided" and result.reason == "certified" and _largest_move(run) > SMALL_MOVE:
-        result.reason = "undecided"
+    if decision.verdict == "undecided" and result.reason in ("certified", "rounding"):
+        result.reason = "undecided" if _largest_move(run) > SMALL_MOVE else result.reason
     return result, decision
 
 
