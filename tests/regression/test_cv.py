@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupKFold, LeaveOneOut, ShuffleSplit, Strat
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import softmax as sm
-from softmax.regression._cv import choose
+from softmax.regression._search import choose
 
 GRID = [0.01, 0.1, 1.0, 10.0, 100.0]
 
@@ -83,19 +83,19 @@ def test_scores_equal_cross_val_score_within_the_gaps():
 @pytest.mark.parametrize("kind", ["many parameters", "few"])
 def test_fits_of_folds_are_within_their_gaps(kind, monkeypatch):
     """The objective of every fold's fit, from its coefficients."""
-    from softmax.regression import _cv, _follow
+    from softmax.regression import _follow, _search
 
     monkeypatch.setattr(_follow, "FACTOR_LIMIT", 0 if kind == "many parameters" else 3000)
     X, y = blobs(400, 10, 6, spread=0.4)
     seen = []
-    original = _cv.fit_points
+    original = _search.fit_points
 
     def recorded(problem, Cs, **options):
         solutions = original(problem, Cs, **options)
         seen.append((problem, Cs, solutions))
         return solutions
 
-    monkeypatch.setattr(_cv, "fit_points", recorded)
+    monkeypatch.setattr(_search, "fit_points", recorded)
     sm.SoftmaxRegressionCV(np.logspace(-3, 3, 13), cv=3, tol=1e-7, n_threads=1).fit(X, y)
     assert len(seen) == 4
     for problem, Cs, solutions in seen:

@@ -10,12 +10,14 @@ An estimator with callbacks:
             ...                                   # sets the fitted attributes
             watch.close()
 
-`fit` is the root task and each iteration one of its subtasks. With an older scikit-learn the mixin is empty, the
-decorator does nothing but call, and a `Watch` passes its calls on to `also`.
+`fit` is the root task and each iteration one of its subtasks. A search has a watch of its own, `SearchWatch`. With an
+older scikit-learn the mixin is empty, the decorator does nothing but call, and a `Watch` passes its calls on to `also`.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy.typing as npt
@@ -148,12 +150,113 @@ def bridge(
     metadata : mapping or None
         Arguments of fit besides X and y, such as ``{"sample_weight": ...}``; those that are None are left out.
     """
-    state = vars(estimator)
-    if _protocol is None or not ("_skl_callbacks" in state or "_parent_callback_ctx" in state):
+    if not _has_callbacks(estimator):
         return Watch(estimator, None, also, {}, {})
-    given = {name: value for name, value in (metadata or {}).items() if value is not None}
-    arguments = {"X": X, "y": y, "metadata": given or None}
+    arguments = _arguments(X, y, metadata)
     # The number of Newton steps is not known beforehand.
     root = estimator._init_callback_context(max_subtasks=None)
     root.call_on_fit_task_begin(estimator=estimator, **arguments)
     return Watch(estimator, root, also, arguments, {"classes_": classes, "temperature_": 1.0})
+
+
+# SearchProgress(done, total, words): called after each fit of a search, from any of its threads, one at a time.
+SearchProgress = Callable[[int, int, str], None]
+
+
+class SearchWatch:
+    """Tells the callbacks of a search, and `also`, about each of its `total` fits, and about the last one to all rows.
+
+    The tasks are those of scikit-learn's searches: "search", with one leaf for each candidate and fold, and
+    "refit-with-best-params", which is one with the fit of the estimator that makes it. Fits to all rows that go ahead
+    are leaves of the search too, under another name. Threads may call at once; callbacks hear one call at a time.
+
+    `stopped`: whether a callback has asked to stop. `asks`: whether there is a callback.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        total: int,
+        refit: bool,
+        also: SearchProgress | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._estimator = estimator
+        self._also = also
+        self._total = total
+        self._done = 0
+        self._lock = Lock()
+        self._tasks: dict[int, Any] = {}
+        self.stopped = False
+        self.asks = _has_callbacks(estimator)
+        if self.asks:
+            self._arguments = _arguments(X, y, metadata)
+            self._root = estimator._init_callback_context(max_subtasks=1 + refit)
+            self._root.call_on_fit_task_begin(estimator=estimator, **self._arguments)
+            self._search = self._root.subcontext(task_name="search", max_subtasks=total, sequential_subtasks=False)
+            self._search.call_on_fit_task_begin(estimator=estimator, **self._arguments)
+
+    def begin(self, number: int, name: str, arguments: Mapping[str, Any]) -> None:
+        """Begin the task of one fit; `arguments` are X, y and metadata, or functions that return them."""
+        if self.asks:
+            with self._lock:
+                task = self._tasks[number] = self._search.subcontext(task_name=name, task_id=number)
+                task.call_on_fit_task_begin(estimator=self._estimator, **arguments)
+
+    def end(self, number: int, words: str, fitted: Callable[[], dict[str, Any]], arguments: Mapping[str, Any]) -> None:
+        """End it; `fitted` returns the attributes that the fit gives the estimator."""
+        with self._lock:
+            self._done += 1
+            if self._also is not None:
+                self._also(self._done, self._total, words)
+            if self.asks:
+                task = self._tasks.pop(number)
+                self.stopped |= task.call_on_fit_task_end(
+                    estimator=self._estimator, **arguments, reconstruction_attributes=fitted
+                )
+
+    def end_search(self) -> None:
+        """End the search, and the tasks that an interrupt has left open."""
+        if self.asks:
+            for task in self._tasks.values():
+                task.call_on_fit_task_end(estimator=self._estimator)
+            self._tasks.clear()
+            self._search.call_on_fit_task_end(estimator=self._estimator, **self._arguments)
+
+    @contextmanager
+    def refit(self, model: Any | None) -> Iterator[None]:
+        """Around the last fit: that of `model`, or none where the search has made it already."""
+        if not self.asks:
+            yield
+            return
+        task = self._root.subcontext(task_name="refit-with-best-params")
+        if model is None:
+            task.call_on_fit_task_begin(estimator=self._estimator, **self._arguments)
+            yield
+        else:
+            with task.propagate_callback_context(model):
+                task.call_on_fit_task_begin(estimator=self._estimator, **self._arguments)
+                yield
+        task.call_on_fit_task_end(estimator=self._estimator, **self._arguments)
+
+    def close(self) -> None:
+        """End the task of the whole fit; the estimator has its fitted attributes."""
+        if self.asks:
+            fitted: dict[str, Any] | None = {} if hasattr(self._estimator, "coef_") else None
+            self._root.call_on_fit_task_end(
+                estimator=self._estimator, **self._arguments, reconstruction_attributes=fitted
+            )
+
+
+def _has_callbacks(estimator: Any) -> bool:
+    """Whether somebody wants to hear of a fit: a callback, or a search that the estimator is a part of."""
+    state = vars(estimator)
+    return _protocol is not None and ("_skl_callbacks" in state or "_parent_callback_ctx" in state)
+
+
+def _arguments(X: Any, y: Any, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    given = {name: value for name, value in (metadata or {}).items() if value is not None}
+    return {"X": X, "y": y, "metadata": given or None}

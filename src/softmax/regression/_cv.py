@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -11,41 +11,20 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight
 
 from softmax._errors import NotCertifiedWarning, OptionError
-from softmax._function import log_softmax
-from softmax._threads import number_of_threads
 
+from ._callbacks import CallbackSupport, SearchWatch, with_callbacks
 from ._estimator import SoftmaxRegression
-from ._folds import Data, Part, Split, splits_of
-from ._follow import can_follow
+from ._folds import Data, Split, splits_of
 from ._inputs import Inputs, _refuse_weightless, prepare
-from ._loo import check_size, leave_one_out_logits
-from ._path import fit_points, fitted_model, grid_of, problem_at, warn_of_points
+from ._path import fitted_model, grid_of
 from ._predictions import LinearClassifierMixin
-from ._problem import Solution
 from ._rows import Floats
-from ._scores import ROW_SCORES, check_scoring_of, takes_weights, weighted_mean
-from ._solvers import DEFAULT_MAX_ITER, solve, workers_for
-from ._stale import Shared
+from ._scores import check_scoring_of
+from ._search import Curve, Search, choose, count_fits, targets_of
 from ._state import restore, state_of
-from ._threads import Workers
-
-# Below this estimated time of one pass, in nanoseconds, threads take a fold each and not a share of every pass.
-FOLD_PER_THREAD = 2e7
 
 
-@dataclass(eq=False)
-class _Curve:
-    """Scores of one l1_ratio: (folds, n_Cs), their means and standard errors; solutions of all rows by C, if any."""
-
-    scores: Floats
-    means: Floats
-    errors: Floats
-    solutions: dict[float, Solution]
-    n_passes: int
-    uncertified: int
-
-
-class SoftmaxRegressionCV(LinearClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class SoftmaxRegressionCV(CallbackSupport, LinearClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     r"""Softmax regression whose penalty is chosen by cross-validation, every fit of it certified.
 
     For each value of C and each fold the model is fitted to the rows outside the fold and scored on those inside. The
@@ -107,9 +86,10 @@ class SoftmaxRegressionCV(LinearClassifierMixin, BaseEstimator):  # type: ignore
         The shares tried.
     scores_ : ndarray of shape (n_folds, n_Cs) or (n_folds, n_Cs, n_ratios)
         Score of each fold; the last axis where `l1_ratio` is a sequence. One row for "alo", and one of nan where all
-        rows of a fold have weight 0.
+        rows of a fold have weight 0. nan too where an interrupted search has not been.
     mean_scores_ : ndarray of shape (n_Cs,) or (n_Cs, n_ratios)
-        Means over the folds.
+        Means over the folds; after an interrupt, over those that are complete, and nan where there is nothing to
+        compare.
     std_errors_ : ndarray of shape (n_Cs,) or (n_Cs, n_ratios)
         Standard errors of the means: over folds, or over rows for "alo".
     best_index_ : int or tuple of int
@@ -127,6 +107,14 @@ class SoftmaxRegressionCV(LinearClassifierMixin, BaseEstimator):  # type: ignore
     gives it a mean probability of 1 / (n + m) on the n rows of the fit, where m is the number of such classes, as if
     there were one row more of each. So its rows have a finite loss. "alo" has no such case: one Newton step keeps every
     probability above 0.
+
+    A KeyboardInterrupt ends the search. If some value has been scored, the best so far is kept, with a
+    `NotCertifiedWarning` that says how many scores there are; its fit to all rows is made now where it has not been
+    made, and a second interrupt ends that fit where it stands. Otherwise the interrupt goes on to the caller.
+
+    Callbacks of scikit-learn (≥ 1.9) see the search as that of its own searches: each value and fold is a task, each
+    of the fits to all rows that go ahead is one, and the last fit. A callback that asks to stop ends the search as an
+    interrupt does, as soon as there is a score.
 
     Ties are won by the smaller C, the stronger penalty. At K = 2 the penalty is half as large as that of scikit-learn's
     `LogisticRegressionCV` at the same C: see `SoftmaxRegression`.
@@ -184,6 +172,7 @@ class SoftmaxRegressionCV(LinearClassifierMixin, BaseEstimator):  # type: ignore
         self.random_state = random_state
         self.verbose = verbose
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None, *, groups: Any = None) -> Self:
         """Choose C, and fit the model with it.
 
@@ -222,10 +211,25 @@ class SoftmaxRegressionCV(LinearClassifierMixin, BaseEstimator):  # type: ignore
             rows_only=alo,
         )
         folds = [] if alo else self._splits(data, groups)
-        curves = []
-        for ratio in ratios:
-            own = _Search(self, data.with_ratio(float(ratio)), np.unique(grid), scoring)
-            curves.append(own.leave_one_out() if alo else own.over(folds))
+        distinct = np.unique(grid)
+        watch = SearchWatch(
+            self,
+            X,
+            y,
+            total=count_fits(data, ratios, len(distinct), len(folds)),
+            refit=bool(self.refit),
+            also=getattr(self, "_progress", None),
+            metadata={"sample_weight": sample_weight, "offset": offset},
+        )
+        curves: list[Curve] = []
+        for place in range(len(ratios)):
+            curves.append(Search(self, data, distinct, folds, scoring, watch, place).run())
+            if watch.stopped or not curves[-1].complete:
+                break
+        watch.end_search()
+        if not any(curve.done.any() for curve in curves):
+            raise KeyboardInterrupt
+        curves += [Curve.empty(max(1, len(folds)), len(distinct)) for _ in ratios[len(curves) :]]
         self._keep_scores(grid, ratios, curves)
         self.classes_ = inputs.classes
         self.n_features_in_ = template.n_features_in_
@@ -234,7 +238,8 @@ class SoftmaxRegressionCV(LinearClassifierMixin, BaseEstimator):  # type: ignore
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         if self.refit:
-            self._refit(template, inputs, data, curves[int(np.argmax(ratios == self.l1_ratio_))])
+            self._refit(template, inputs, data, curves[int(np.argmax(ratios == self.l1_ratio_))], watch)
+        watch.close()
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -280,9 +285,13 @@ class SoftmaxRegressionCV(LinearClassifierMixin, BaseEstimator):  # type: ignore
         labels = None if soft else data.target if data.classes.dtype == object else data.classes[data.target]
         return splits_of(self.cv, data.unit.X, labels, groups, self.random_state, soft=soft)
 
-    def _keep_scores(self, grid: Floats, ratios: Floats, curves: list[_Curve]) -> None:
+    def _keep_scores(self, grid: Floats, ratios: Floats, curves: list[Curve]) -> None:
         """Set the attributes of the search, and choose."""
         distinct, places = np.unique(grid, return_inverse=True)
+        if any(curve.complete for curve in curves):
+            for curve in curves:
+                if not curve.complete:  # by other folds than those that are
+                    curve.means[:] = curve.errors[:] = np.nan
         means, errors = (np.stack([getattr(c, name) for c in curves], axis=-1) for name in ("means", "errors"))
         if np.all(np.isnan(means)):
             raise OptionError("every score is nan: the scorer cannot score any fold.")
@@ -297,34 +306,55 @@ class SoftmaxRegressionCV(LinearClassifierMixin, BaseEstimator):  # type: ignore
         self.C_, self.l1_ratio_ = float(distinct[C]), float(ratios[ratio])
         self.best_index_ = (first, ratio) if several else first
         self.total_passes_ = sum(curve.n_passes for curve in curves)
-        n_bad = sum(curve.uncertified for curve in curves)
+        self._warn_of_search(curves, int(np.sum(~np.isnan(means))))
+
+    def _warn_of_search(self, curves: list[Curve], n_compared: int) -> None:
+        """Say which scores are missing, or are by fits that did not end well."""
+        done = np.stack([curve.done for curve in curves])
+        if not done.all():
+            folds = next(curve.compared[0] for curve in curves if curve.done.any())
+            warnings.warn(
+                f"the search was interrupted after {done.sum()} of {done.size} scores: C={self.C_:.4g} is the best of "
+                f"{n_compared} by {folds.sum()} of {len(folds)} folds.",
+                NotCertifiedWarning,
+                stacklevel=5,
+            )
+        n_bad = sum(int(curve.uncertified.sum()) for curve in curves)
         if n_bad:
             warnings.warn(
                 f"{n_bad} fits to folds are not certified to tol={self.tol:g}: their scores are those of the best "
                 "coefficients found. Raise max_iter or tol, or leave out the largest values of C.",
                 NotCertifiedWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
 
-    def _refit(self, template: SoftmaxRegression, inputs: Inputs, data: Data, curve: _Curve) -> None:
+    def _refit(self, template: SoftmaxRegression, inputs: Inputs, data: Data, curve: Curve, watch: SearchWatch) -> None:
         """Take the fit to all rows at the chosen value, or make it."""
-        template = SoftmaxRegression(**{**template.get_params(deep=False), "l1_ratio": self.l1_ratio_})
-        part = data.with_ratio(self.l1_ratio_).part(None)
+        model = SoftmaxRegression(**{**template.get_params(deep=False), "C": self.C_, "l1_ratio": self.l1_ratio_})
         solution = curve.solutions.get(self.C_)
-        if solution is None:
-            solution = solve(
-                problem_at(part.problem, self.C_),
-                solver=self.solver,
-                tol=float(self.tol),
-                max_iter=DEFAULT_MAX_ITER if self.max_iter is None else int(self.max_iter),
-                n_threads=self.n_threads,
-            )
-            self.total_passes_ += solution.n_passes
-        warn_of_points(np.array([self.C_]), [solution], float(self.tol), stacklevel=4)
-        model = fitted_model(template, self.C_, replace(inputs, penalty=1.0 / part.total_weight), solution)
+        complaints: list[str] = []
+        if solution is not None:
+            with watch.refit(None):
+                total = data.with_ratio(self.l1_ratio_).part(None).total_weight
+                model = fitted_model(model, self.C_, replace(inputs, penalty=1.0 / total), solution)
+            if solution.reason != "certified":
+                complaints.append(model._complaint(solution))
+        else:
+            with watch.refit(model), warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", NotCertifiedWarning)
+                model.fit(data.unit.X, targets_of(data), data.sample_weight, data.unit.offset)
+            complaints += [str(warning.message) for warning in caught]
+            self.total_passes_ += model.n_passes_
+        for complaint in complaints:
+            warnings.warn(complaint, NotCertifiedWarning, stacklevel=4)
         for name, value in vars(model).items():
             if name.endswith("_") and not name.startswith("_") and name not in ("classes_", "n_features_in_"):
                 setattr(self, name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = dict(super().__getstate__())
+        state.pop("_progress", None)  # a hook belongs to the caller of one fit
+        return state
 
     def __softmax_state__(self) -> tuple[str, dict[str, Any], dict[str, npt.NDArray[Any]]]:
         """What `softmax.save` writes: a kind, a header of plain Python values, and arrays."""
@@ -342,148 +372,3 @@ class SoftmaxRegressionCV(LinearClassifierMixin, BaseEstimator):  # type: ignore
         model = cls()
         restore(model, header, arrays)
         return model
-
-
-def choose(means: Floats, errors: Floats, *, one_standard_error: bool) -> tuple[int, int]:
-    """Positions (C, l1_ratio) of the choice among means (n_Cs, n_ratios), C rising."""
-    best = np.nanmax(means)
-    # The first of equals along C, and then along the ratios.
-    C, ratio = (int(i) for i in np.argwhere(means == best)[0])
-    if one_standard_error and np.isfinite(errors[C, ratio]):
-        C = int(np.argmax(means[:, ratio] >= best - errors[C, ratio]))
-    return C, ratio
-
-
-class _Search:
-    """The fits and scores of one l1_ratio over `Cs`, rising and distinct."""
-
-    def __init__(self, options: SoftmaxRegressionCV, data: Data, Cs: Floats, scoring: Any) -> None:
-        self._options = options
-        self._data = data
-        self._Cs = Cs
-        self._scoring = scoring
-        self._weighted = not isinstance(scoring, str) and takes_weights(scoring)
-
-    def over(self, folds: list[Split]) -> _Curve:
-        """Scores of folds."""
-        options = self._options
-        everything = self._data.part(None)
-        shared = Shared()
-        solutions: dict[float, Solution] = {}
-        if can_follow(everything.problem):
-            solutions = self._fit_all(everything, shared, len(folds) + 1)
-        threads = number_of_threads(options.n_threads)
-        n, d = everything.problem.X.shape
-        short = n * everything.n_classes * (4.0 + d / 6.0) < FOLD_PER_THREAD
-
-        def fold(number: int) -> tuple[Floats, int, int]:
-            train, test = folds[number]
-            result = self._fold(train, test, shared, Workers(None) if apart else None)
-            if options.verbose:
-                best = self._Cs[int(np.argmax(result[0]))]
-                print(f"fold {number + 1} of {len(folds)}: {result[1]} passes, best C {best:.3g}", flush=True)  # noqa: T201
-            return result
-
-        apart = short and threads > 1 and len(folds) > 1
-        if apart:
-            with Workers(min(threads, len(folds))) as workers:
-                results = workers.map(fold, range(len(folds)))
-        else:
-            results = [fold(number) for number in range(len(folds))]
-        scores = np.array([result[0] for result in results])
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=RuntimeWarning)  # folds without weight are nan
-            means = np.nanmean(scores, axis=0)
-            spread = np.nanstd(scores, axis=0, ddof=1) if len(folds) > 1 else np.full(len(self._Cs), np.nan)
-        used = np.sum(~np.isnan(scores), axis=0)
-        passes = sum(result[1] for result in results) + sum(s.n_passes for s in solutions.values())
-        errors = spread / np.sqrt(np.maximum(used, 1))
-        return _Curve(scores, means, errors, solutions, passes, sum(result[2] for result in results))
-
-    def leave_one_out(self) -> _Curve:
-        """Scores of rows by the models without them, approximately."""
-        data, options = self._data, self._options
-        everything = data.part(None)
-        problem = everything.problem
-        if not can_follow(problem):
-            raise OptionError(
-                "cv='alo' needs an L2 penalty on every feature: l1_ratio=0, no bounds, and no penalty weight of 0."
-            )
-        check_size(problem.n_classes, problem.X.shape[1])
-        solutions = self._fit_all(everything, Shared(), len(self._Cs))
-        weights = data.sample_weight
-        target = data.target if weights is None else data.target[weights > 0]
-        weights = None if weights is None else weights[weights > 0]
-        means, errors = np.empty(len(self._Cs)), np.empty(len(self._Cs))
-        with workers_for(problem, options.n_threads) as workers:
-            for i, C in enumerate(self._Cs):
-                own = solutions[float(C)]
-                logits = leave_one_out_logits(problem_at(problem, float(C)), own.coef, own.intercept, workers)
-                rows = ROW_SCORES[self._scoring](log_softmax(logits), target)
-                means[i] = weighted_mean(rows, weights)
-                shares = np.full(len(rows), 1.0 / len(rows)) if weights is None else weights / weights.sum()
-                errors[i] = np.sqrt(float(np.sum(shares**2 * (rows - means[i]) ** 2)))
-        passes = sum(s.n_passes for s in solutions.values())
-        return _Curve(means[None], means, errors, solutions, passes, 0)
-
-    def _fit_all(self, part: Part, shared: Shared, copies: int) -> dict[float, Solution]:
-        found = self._fit(part, shared, None, copies)
-        return {float(C): solution for C, solution in zip(self._Cs, found, strict=True)}
-
-    def _fit(self, part: Part, shared: Shared | None, workers: Workers | None, copies: int = 1) -> list[Solution]:
-        options = self._options
-        solutions = fit_points(
-            part.problem,
-            self._Cs,
-            tol=float(options.tol),
-            max_iter=options.max_iter,
-            n_threads=options.n_threads if workers is None else 1,
-            workers=workers,
-            shared=shared,
-            copies=copies,
-        )
-        if len(solutions) < len(self._Cs):
-            raise KeyboardInterrupt
-        return solutions
-
-    def _fold(
-        self, train: npt.NDArray[np.intp], test: npt.NDArray[np.intp], shared: Shared, workers: Workers | None
-    ) -> tuple[Floats, int, int]:
-        """(score at each C, passes, fits that are not certified) of one fold."""
-        part = self._data.part(train)
-        if len(part.present) < 2:
-            width = part.problem.X.shape[1]
-            points = [part.expanded(np.zeros((1, width)), np.zeros(1))] * len(self._Cs)
-            return self._scores(points, test), 0, 0
-        solutions = self._fit(part, shared if part.complete and shared.optima else None, workers)
-        points = [part.expanded(solution.coef, solution.intercept) for solution in solutions]
-        bad = sum(solution.reason != "certified" for solution in solutions)
-        return self._scores(points, test), sum(solution.n_passes for solution in solutions), bad
-
-    def _scores(self, points: list[tuple[Floats, Floats]], test: npt.NDArray[np.intp]) -> Floats:
-        """The score of each (coef, intercept) on the rows of a fold."""
-        data = self._data
-        weights = data.sample_weight
-        if weights is not None:
-            test = test[weights[test] > 0]
-            weights = weights[test]
-        if not len(test):
-            return np.full(len(points), np.nan)
-        X, target = data.unit.X[test], data.target[test]
-        if not isinstance(self._scoring, str):
-            return np.array([self._scored(X, data.classes[target], weights, *point) for point in points])
-        scores = np.empty(len(points))
-        for i, (coef, intercept) in enumerate(points):
-            logits = X @ coef.T + intercept
-            if data.unit.offset is not None:
-                logits += data.unit.offset[test]
-            scores[i] = weighted_mean(ROW_SCORES[self._scoring](log_softmax(logits), target), weights)
-        return scores
-
-    def _scored(self, X: Any, y: Any, weights: Floats | None, coef: Floats, intercept: Floats) -> float:
-        """The score by a scorer of scikit-learn's kind."""
-        model = SoftmaxRegression(C=1.0)
-        model.coef_, model.intercept_, model.classes_, model.temperature_ = coef, intercept, self._data.classes, 1.0
-        model.n_features_in_ = coef.shape[1]
-        extra = {} if weights is None or not self._weighted else {"sample_weight": weights}
-        return float(self._scoring(model, X, y, **extra))

@@ -20,8 +20,8 @@ from ._solvers import DEFAULT_MAX_ITER, solve, workers_for
 from ._stale import Shared
 from ._threads import Workers
 
-# Announce(C, solution): called after each point of a path.
-Announce = Callable[[float, Solution], None]
+# Announce(C, solution): called after each point of a path, which ends there where it returns True.
+Announce = Callable[[float, Solution], bool | None]
 
 
 @dataclass(eq=False)
@@ -260,7 +260,8 @@ def fit_points(
     """The solutions at `Cs`, rising and distinct; `problem` is that at C = 1.
 
     `shared` is what fits of all rows have learnt, where these are a part of them; an empty one is filled. `workers` are
-    used where they are given, and `n_threads` otherwise. After a KeyboardInterrupt the list ends early.
+    used where they are given, and `n_threads` otherwise. After a KeyboardInterrupt the list ends early, and so it does
+    where `announce` returns True.
     """
     if workers is None:
         with workers_for(problem, n_threads) as own:
@@ -281,10 +282,10 @@ def fit_points(
             if solution.reason == "interrupted":
                 break
             solutions.append(solution)
-            if announce is not None:
-                announce(C, solution)
+            if announce is not None and announce(C, solution):
+                break
     except KeyboardInterrupt:
-        pass
+        del solutions[len(Cs) - 1 :]  # one that came after the last fit must be seen too
     return solutions
 
 
