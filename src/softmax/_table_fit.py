@@ -6,12 +6,10 @@ penalty on all rows. What they return says which rows each figure is about.
 
 from __future__ import annotations
 
-import io
-import itertools
 import platform
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any
@@ -33,7 +31,7 @@ Ints = npt.NDArray[np.int64]
 class Step:
     """What is being done, in words, and where the solver is; before its first iteration `objective` is nan.
 
-    `share`: how much of the stage is done, from 0 to 1, where that is known.
+    `share`: how much of the stage is done, from 0 to 1, where that is known; `detail` what comes and goes within it.
     """
 
     stage: str
@@ -41,6 +39,7 @@ class Step:
     objective: float = float("nan")
     gap: float = float("inf")
     share: float | None = None
+    detail: str = ""
 
 
 Progress = Callable[[Step], None]
@@ -232,16 +231,24 @@ def fit_table(
 
 
 def search_table(
-    table: tables.Table, settings: FitSettings, search: SearchSettings, *, progress: Progress | None = None
+    table: tables.Table,
+    settings: FitSettings,
+    search: SearchSettings,
+    *,
+    progress: Progress | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> FitReport:
     """Choose the penalty by cross-validation on all rows of a table; the model is the fit to all rows at the choice.
 
-    Columns are encoded once, from all rows: means and scales, which use no labels, see the rows of every fold.
+    Columns are encoded once, from all rows: means and scales, which use no labels, see the rows of every fold. Where
+    the user asks to stop, the best value so far is taken, and rows that are not scored yet remain so.
 
     Raises
     ------
     DataError, OptionError
         If a column cannot be used, or the folds do not fit the rows.
+    KeyboardInterrupt
+        If the user asks to stop before there is any score.
     """
     from .regression import SoftmaxRegressionCV
 
@@ -257,22 +264,35 @@ def search_table(
     )
     n_values = (search.Cs if isinstance(search.Cs, int) else len(search.Cs)) * len(ratios)
     stage = f"cross-validating {tables.plural(n_values, 'value')} in {tables.plural(search.folds, 'fold')}"
-    with _folds(classifier, stage, search.folds * len(ratios), progress):
-        last = _fit_rows(usable, usable.rows, "row", None, lambda: False, classifier)
+    say = progress or _silent
+    say(Step(stage, share=0.0))
+
+    def tell(done: int, total: int, words: str) -> None:
+        if interrupted() and done < total:
+            raise KeyboardInterrupt
+        again = "; Ctrl-C again ends it" if interrupted() else ""
+        detail = f"{done} of {total} fits ({words})" if done < total else f"{words}{again}"
+        say(Step("cross-validating", share=done / total, detail=detail))
+
+    classifier._progress = tell
+    last = _fit_rows(usable, usable.rows, "row", None, lambda: False, classifier)
     n = len(usable.rows)
     report = FitReport(last, None, None, n, n, usable.class_sizes, usable.notes + last.notes)
-    if progress is not None:
-        progress(Step("scoring each row by a fit to the other folds"))
-    report.predicted = last.codes, _out_of_fold(last, settings, search.folds)
-    report.scores = evaluate(*report.predicted, last.model.class_counts.astype(float))
+    log_proba = None if interrupted() else _out_of_fold(last, settings, search.folds, say, interrupted)
+    if log_proba is not None:
+        report.predicted = last.codes, log_proba
+        report.scores = evaluate(*report.predicted, last.model.class_counts.astype(float))
+    report.interrupted = interrupted()
     report.model.record = _record(report, table, settings, None) | {"search": asdict(search)}
     return report
 
 
-def _out_of_fold(fitted: Fitted, settings: FitSettings, folds: int) -> Floats:
+def _out_of_fold(
+    fitted: Fitted, settings: FitSettings, folds: int, say: Progress, interrupted: Callable[[], bool]
+) -> Floats | None:
     """Log-probabilities (n, K) of each row at the chosen penalty, by the fit to the folds that it is not in.
 
-    A class that a fit has not seen has probability 0 there.
+    A class that a fit has not seen has probability 0 there. None where the user asks to stop.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -285,9 +305,15 @@ def _out_of_fold(fitted: Fitted, settings: FitSettings, folds: int) -> Floats:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotCertifiedWarning)  # the search has said it
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        for train, test in splitter.split(fitted.X, fitted.codes):
+        for done, (train, test) in enumerate(splitter.split(fitted.X, fitted.codes)):
+            say(Step("scoring each row by a fit to the other folds", share=done / folds))
             weights = None if fitted.weights is None else fitted.weights[train]
-            fold = SoftmaxRegression(chosen.C_, **options).fit(fitted.X[train], fitted.codes[train], weights)
+            try:
+                fold = SoftmaxRegression(chosen.C_, **options).fit(fitted.X[train], fitted.codes[train], weights)
+            except KeyboardInterrupt:
+                return None
+            if interrupted():
+                return None
             log_proba[np.ix_(test, fold.classes_)] = fold.predict_log_proba(fitted.X[test])
     return log_proba
 
@@ -483,40 +509,6 @@ def _doubts(notes: list[str]) -> Iterator[None]:
             notes.append(str(warning.message).rstrip("."))
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-
-
-class _Lines(io.TextIOBase):
-    """Takes what is printed, line by line, to a function."""
-
-    def __init__(self, tell: Callable[[], None]) -> None:
-        self._tell = tell
-
-    def write(self, text: str) -> int:
-        """Count the ends of lines."""
-        for _ in range(text.count("\n")):
-            self._tell()
-        return len(text)
-
-
-@contextmanager
-def _folds(classifier: Any, stage: str, total: int, progress: Progress | None) -> Iterator[None]:
-    """Tell of each fold that is done: the search prints a line for it where it is verbose."""
-    if progress is None:
-        yield
-        return
-    done = itertools.count(1)
-
-    def tell() -> None:
-        number = min(next(done), total)
-        progress(Step(f"{stage}: {number} of {total} done", share=number / total))
-
-    progress(Step(stage, share=0.0))
-    classifier.verbose = 1
-    try:
-        with redirect_stdout(_Lines(tell)):
-            yield
-    finally:
-        classifier.verbose = 0
 
 
 def _silent(step: Step) -> None:

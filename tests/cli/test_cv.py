@@ -1,7 +1,10 @@
 """``softmax cv``: the scores are those of the library, the choice is shown, the model is saved with it."""
 
 import json
+import os
 import re
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,11 @@ from sklearn.datasets import load_wine
 from sklearn.preprocessing import StandardScaler
 
 import softmax as sm
+from softmax import report
+from softmax._table_fit import Step
 from softmax.cli import _progress, main
+
+from .test_app import finish, start
 
 
 def test_the_table_of_a_search(softmax):
@@ -26,9 +33,9 @@ def test_the_table_of_a_search(softmax):
     assert "Saved iris.safetensors: fitted on all rows, 150." in done.out
     assert "Each row by a fit to the other folds, at the chosen C" in done.out
     assert max(map(len, done.out.splitlines())) <= 80
-    stages = done.err.splitlines()
+    stages = [line for line in done.err.splitlines() if not line.startswith("cross-validating: ")]
     assert stages[:2] == ["reading iris", "cross-validating 3 values in 5 folds"]
-    assert stages[6] == "cross-validating 3 values in 5 folds: 5 of 5 done"
+    assert stages[2] == "scoring each row by a fit to the other folds"
 
 
 def test_the_scores_are_those_of_the_library(softmax):
@@ -113,6 +120,126 @@ def test_too_few_rows_for_the_folds(softmax):
     assert done.code == 1
     assert "cv=5 stratified folds need a class with 5 rows" in done.err
     assert [path.name for path in Path().iterdir()] == ["t.csv"]
+
+
+def numbers(path, n=20_000, d=10, n_classes=6):
+    """A table of numbers whose classes overlap."""
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % n_classes
+    X = rng.standard_normal((n, d)) + 0.3 * rng.standard_normal((n_classes, d))[y]
+    rows = [",".join(f"{value:.3f}" for value in row) + f",k{label}" for row, label in zip(X, y, strict=True)]
+    path.write_text("\n".join([",".join([*(f"f{j}" for j in range(d)), "y"]), *rows]))
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["-o", "no -o"])
+def test_a_real_interrupt_keeps_the_best_so_far(tmp_path, named):
+    numbers(tmp_path / "t.csv")
+    options = ["-o", "m.safetensors"] if named else []
+    with start("cv", "t.csv", "--target", "y", "--Cs", 60, "--folds", 40, *options, cwd=tmp_path) as process:
+        lines = iter(process.stderr.readline, b"")
+        reached = next(line for line in lines if b"(fold " in line).decode()
+        process.send_signal(signal.SIGINT)
+        code, out, err = finish(process)
+    assert re.fullmatch(r"cross-validating: \d+ of 2460 fits \(fold \d+ of 40, C = \S+\)\n", reached)
+    assert code == 130 and "Traceback" not in err
+    last = err.splitlines()[-1]
+    flat = " ".join(out.split())
+    note = re.search(r"Note: the search was interrupted after (\d+) of 2400 scores: C=(\S+) is the best of", flat)
+    assert note and "Each row by a fit to the other folds" not in out and "nan" not in out
+    if not named:
+        assert last == "Interrupted; nothing was saved; -o FILE would keep what there is."
+        assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+        return
+    assert last == f"Interrupted; m.safetensors holds the model at C = {note[2]}, the best by {note[1]} of 2400 scores."
+    model = sm.load(tmp_path / "m.safetensors")
+    assert model.classifier.status_ == "certified" and model.record["held_out"] is None
+    assert np.sum(~np.isnan(model.classifier.scores_)) == int(note[1])
+
+
+def interrupt_before(monkeypatch, owner, name):
+    """Let Ctrl-C come at the first call of a function."""
+    original, calls = getattr(owner, name), []
+
+    def call(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            threading.Event().wait(5)  # the signal comes between two steps of the interpreter
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+def test_an_interrupt_after_the_search_leaves_rows_without_scores(softmax, monkeypatch):
+    interrupt_before(monkeypatch, sm.SoftmaxRegression, "fit")
+    done = softmax("cv", "iris", "--Cs", "0.1,1", "-o", "m.safetensors", "--report", "r.html")
+    assert done.code == 130
+    said = "the choice of the whole search; its rows were not scored"
+    assert done.err.splitlines()[-1] == f"Interrupted; m.safetensors holds the model at C = 1, {said}."
+    assert "Each row by a fit" not in done.out and "Saved m.safetensors" in done.out
+    assert "No rows were scored" in Path("r.html").read_text(encoding="utf-8")
+
+
+def test_an_interrupt_of_the_report_says_that_the_model_is_saved(softmax, monkeypatch):
+    interrupt_before(monkeypatch, report, "save_content")
+    done = softmax("cv", "iris", "--Cs", "0.1,1", "--report", "r.html")
+    assert done.code == 130
+    assert done.err.splitlines()[-1] == "Interrupted; iris.safetensors is saved, the report was not written."
+    assert sm.load("iris.safetensors").classifier.C_ == 1.0
+
+
+def test_an_interrupted_search_is_shown_where_it_has_been(softmax, monkeypatch):
+    """The second fold is not complete: the first alone counts."""
+    from softmax.regression import _search
+
+    original, calls = _search.Search._score_on, []
+
+    def score_on(self, test):
+        score = original(self, test)
+
+        def interrupted(*point):
+            calls.append(1)
+            if len(calls) > 4:
+                raise KeyboardInterrupt
+            return score(*point)
+
+        return interrupted
+
+    monkeypatch.setattr(_search.Search, "_score_on", score_on)
+    done = softmax("cv", "iris", "--Cs", "0.1,1,10", "--threads", 1, "--report", "r.html")
+    assert "mean over 1 fold" in done.out
+    assert re.search(r"^10 +-0\.\d+ +– ", done.out, re.M)
+    assert "interrupted after 4 of 15 scores" in " ".join(done.out.split())
+    assert "Score over C by 1 fold;" in Path("r.html").read_text(encoding="utf-8")
+
+
+class Lines:
+    """A console that keeps what is printed."""
+
+    def __init__(self):
+        self.lines = []
+
+    def print(self, what, **_):
+        self.lines.append(what)
+
+
+def test_lines_of_a_search_come_once_a_second(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(_progress, "monotonic", lambda: now[0])
+    console = Lines()
+    display = _progress.ProgressDisplay(console, None)
+    display.iteration(Step("cross-validating 2 values in 2 folds", share=0.0))
+    for i, second in enumerate([0.1, 1.2, 1.3, 2.0, 2.3]):
+        now[0] = second
+        display.iteration(Step("cross-validating", share=i / 6, detail=f"{i} of 6 fits"))
+    for share in (0.0, 0.5):
+        display.iteration(Step("scoring", share=share))
+    assert console.lines == [
+        "cross-validating 2 values in 2 folds",
+        "cross-validating: 1 of 6 fits",
+        "cross-validating: 4 of 6 fits",
+        "scoring",
+    ]
 
 
 def test_the_bar_of_a_terminal():

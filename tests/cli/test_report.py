@@ -194,7 +194,7 @@ def test_an_interrupt_keeps_what_was_reached_where_a_file_is_named(softmax, monk
     assert "Traceback" not in done.err
     last = done.err.splitlines()[-1]
     if not named:
-        assert last == "Interrupted; nothing was saved."
+        assert last == "Interrupted; nothing was saved; -o FILE would keep what there is."
         assert not list(Path().iterdir())
         return
     assert last == "Interrupted; m.safetensors holds the best coefficients so far, not converged."

@@ -87,6 +87,20 @@ def emulate(browser, size, *, dark=False, media=""):
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": scheme})
 
 
+def test_closed_parts_are_printed(browser, reports):
+    """On the screen the table of 150 classes is folded away; on paper there is nothing to click on."""
+    heights = "return [...document.querySelectorAll('details:not([open]) table')].map(t => t.offsetHeight > 0 && "
+    heights += "t.checkVisibility({contentVisibilityAuto: true}))"
+    emulate(browser, DESKTOP)
+    open_report(browser, reports / "many.html")
+    folded = browser.execute_script(heights)
+    assert folded and not any(folded)
+    emulate(browser, DESKTOP, media="print")
+    assert all(browser.execute_script(heights))
+    emulate(browser, DESKTOP)
+    assert not any(browser.execute_script(heights))
+
+
 def requests(browser):
     """The addresses that the browser asked for since the last call."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]

@@ -61,8 +61,10 @@ def run(arguments: Sequence[str] | None) -> int:
     except click.UsageError as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted; nothing was saved.", err=True)
+    except (click.Abort, KeyboardInterrupt) as stop:
+        # click makes an Abort of an interrupt; its text says what was done, if anything was.
+        what = str(stop.__cause__ or stop) or "nothing was saved"
+        click.echo(f"Interrupted; {what}.", err=True)
         return INTERRUPTED
     except BrokenPipeError:
         return _end_quietly()

@@ -5,21 +5,25 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ._data import read_data, reading_options
-from ._fit import check_replaceable, chosen_target, default_output, write_outputs
+from ._fit import check_replaceable, chosen_target, default_output, ended, write_outputs
 from ._options import (
     PENALTIES,
     check_grouped,
     check_report,
     column_options,
+    interruption,
     output_options,
     share_of_l1,
     solver_options,
 )
+
+if TYPE_CHECKING:
+    from softmax._table_fit import FitReport
 
 
 def how_many_or_which(_context: click.Context, _option: click.Parameter, value: str) -> int | tuple[float, ...]:
@@ -56,7 +60,12 @@ def shares(_context: click.Context, _option: click.Parameter, value: str | None)
 @click.option("--target", metavar="COLUMN", help="The column to predict; a built-in data set knows its own.")
 @click.option("-o", "--output", metavar="FILE", help="Where to save the model.  [default: DATA.safetensors, here]")
 @click.option(
-    "--Cs", "Cs", callback=how_many_or_which, metavar="N|LIST", default="10", help="How many values, or 0.01,0.1,1."
+    "--Cs",
+    "Cs",
+    callback=how_many_or_which,
+    metavar="N|LIST",
+    default="10",
+    help="How many values from 1e-4 to 1e4, or the values: 0.01,0.1,1.",
 )
 @click.option("--folds", type=click.IntRange(2), default=5, help="Folds, classes in proportion.")
 @click.option(
@@ -94,11 +103,13 @@ def cv(
     as_json: bool,
     quiet: bool,
     **options: Any,
-) -> None:
+) -> int | None:
     """Choose the strength of the penalty for DATA by cross-validation, and save the model with it.
 
     Every row is scored by a fit that has not seen it, at each value of C; the model that is saved is the fit to all
     rows at the chosen value. DATA is read and encoded as by "softmax fit".
+
+    Ctrl-C ends the search with the best value so far; its model is saved only if -o names a file.
 
     \b
     Examples:
@@ -122,15 +133,31 @@ def cv(
 
     check_replaceable(place, force, data)
     check_report(report, force, place, data)
-    with progress_display(visible=not (quiet or as_json)) as progress:
+    with progress_display(visible=not (quiet or as_json)) as progress, interruption() as interrupted:
         progress.say(f"reading {data}")
         table = read_data(data, **reading)  # type: ignore[arg-type]
         settings = FitSettings(chosen_target(target, data, table), fit_intercept=not no_intercept, **options)
         search = SearchSettings(Cs, folds, scoring, one_standard_error, ratios)
-        done = search_table(table, settings, search, progress=progress.iteration)
-        write_outputs(done, table, place, report, progress.say)
+        done = search_table(table, settings, search, progress=progress.iteration, interrupted=interrupted)
+        saved = place if output or not interrupted() else None
+        write_outputs(done, table, saved, report, progress.say)
     seconds = perf_counter() - start
     if as_json:
-        click.echo(search_json(done, place, report, seconds))
+        click.echo(search_json(done, saved, report, seconds))
     elif not quiet:
-        show_search(Screen(), done, table, place, seconds, report)
+        show_search(Screen(), done, table, saved, seconds, report)
+    return ended(interrupted, saved, what_is_kept(done))
+
+
+def what_is_kept(done: FitReport) -> str:
+    """What an interrupted search has come to, in words."""
+    import numpy as np
+
+    found = done.model.classifier
+    missing, total = int(np.sum(np.isnan(found.scores_))), found.scores_.size
+    model = f"the model at C = {found.C_:.4g}"
+    if done.saved.status == "not converged":
+        model += ", not converged"
+    if not missing:
+        return f"{model}, the choice of the whole search" + ("" if done.scores else "; its rows were not scored")
+    return f"{model}, the best by {total - missing} of {total} scores"

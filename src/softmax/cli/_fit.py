@@ -144,11 +144,21 @@ def fit(
         show_fit(Screen(), done, table, settings, saved, seconds, report_place=report, inference=text)
     elif text is not None:
         click.echo(text)
-    return ended(interrupted, saved)
+    status = done.saved.status
+    what = f"the fit to {done.saved.rows:,} rows, {status}"
+    if status == "not converged":
+        what = "the best coefficients so far, not converged"
+    return ended(interrupted, saved, what)
 
 
 def write_outputs(done: FitReport, table: Table, place: Path | None, report: str | None, say: Any) -> None:
-    """Save the model, and write the report, each where a place is named."""
+    """Save the model, and write the report, each where a place is named.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the user asks to stop; its text says what is written.
+    """
     from softmax.persistence import save
 
     if place is not None:
@@ -165,6 +175,9 @@ def write_outputs(done: FitReport, table: Table, place: Path | None, report: str
             save_content(fit_content(done, table, command_line()), report)
         except OSError as error:
             raise click.ClickException(f"{report} cannot be written: {error.strerror or error}.") from None
+        except KeyboardInterrupt:
+            kept = "nothing was saved" if place is None else f"{place} is saved"
+            raise KeyboardInterrupt(f"{kept}, the report was not written") from None
 
 
 def inference_text(done: FitReport) -> str:
@@ -178,11 +191,11 @@ def inference_text(done: FitReport) -> str:
         return f"No standard errors: {error}"
 
 
-def ended(interrupted: Interruption, place: Path | None) -> int | None:
-    """The exit code, and a word where the user ended the fit."""
+def ended(interrupted: Interruption, place: Path | None, what: str) -> int | None:
+    """The exit code, and where the user ended the work a word on `what` is kept."""
     if not interrupted():
         return None
-    kept = "nothing was saved" if place is None else f"{place} holds the best coefficients so far, not converged"
+    kept = "nothing was saved; -o FILE would keep what there is" if place is None else f"{place} holds {what}"
     click.echo(f"Interrupted; {kept}.", err=True)
     return INTERRUPTED
 

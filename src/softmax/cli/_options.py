@@ -137,7 +137,7 @@ def command_line() -> str:
 
 
 class Interruption:
-    """Whether the user pressed Ctrl-C; the solver ends at it and keeps the best coefficients so far."""
+    """Whether the user pressed Ctrl-C; the solver, or the search, ends at it and keeps the best so far."""
 
     happened = False
 

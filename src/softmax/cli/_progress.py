@@ -26,6 +26,7 @@ class ProgressDisplay:
     def __init__(self, console: Any, status: Any | None) -> None:
         self._console = console
         self._status = status
+        self._stage = ""
         self._start = self._last_line = monotonic()
 
     def say(self, what: str, share: float | None = None) -> None:
@@ -39,8 +40,13 @@ class ProgressDisplay:
 
     def iteration(self, step: Step) -> None:
         """Show where the solver is; a new stage at once, its steps at most once a second where lines are printed."""
-        if isnan(step.objective):
-            self.say(step.stage, step.share)
+        if step.detail:
+            if self._status is not None or self._line_is_due():
+                self.say(f"{step.stage}: {step.detail}", step.share)
+        elif isnan(step.objective):
+            if step.stage != self._stage or self._status is not None:
+                self.say(step.stage, step.share)
+            self._stage = step.stage
         elif self._status is not None or self._line_is_due():
             gap = f"{step.gap:.1e}" if isfinite(step.gap) else "none yet"
             self.say(f"{step.stage}: pass {step.passes:.0f}, objective {step.objective:.6g}, gap {gap}")

@@ -125,25 +125,30 @@ def show_end(
 
 
 def show_search(
-    screen: Screen, report: FitReport, table: Table, place: Path, seconds: float, report_place: str | None
+    screen: Screen, report: FitReport, table: Table, place: Path | None, seconds: float, report_place: str | None
 ) -> None:
     """Print what a search found."""
+    import numpy as np
+
+    from softmax.regression._search import folds_compared
+
     found = report.model.classifier
     rows = report.saved.rows
     sizes = f"{plural(len(report.model.encoder.feature_names), 'feature')}, {plural(len(report.class_sizes), 'class')}"
     screen.line(f"{table.source}: {plural(rows, 'row')}, {sizes}", "bold")
     ratios = found.l1_ratios_.tolist()
     means, errors = (array.reshape(len(found.Cs_), len(ratios)) for array in (found.mean_scores_, found.std_errors_))
-    folds = plural(len(found.scores_), "fold")
+    folds = plural(folds_compared(found), "fold")
     screen.heading(f"Score of each C: {SCORES.get(str(found.scoring), found.scoring)}, mean over {folds}")
-    best = means.max()
+    best = np.nanmax(means)
     lines = []
     for i, C in enumerate(found.Cs_.tolist()):
         for j, ratio in enumerate(ratios):
             marks = ["chosen"] if (C, ratio) == (found.C_, found.l1_ratio_) else []
             marks += ["best"] if means[i, j] == best else []
             more = [f"{ratio:g}"] if len(ratios) > 1 else []
-            lines.append([f"{C:.4g}", *more, f"{means[i, j]:.5f}", f"{errors[i, j]:.5f}", ", ".join(marks)])
+            figures = ["–" if np.isnan(figure) else f"{figure:.5f}" for figure in (means[i, j], errors[i, j])]
+            lines.append([f"{C:.4g}", *more, *figures, ", ".join(marks)])
     head = ["C", *(["L1 ratio"] if len(ratios) > 1 else []), "mean", "std. error", ""]
     screen.grid(head, [[Text(cell, style="bold" if row[-1] else "") for cell in row] for row in lines])
     rule = "the smallest C within one standard error of the best" if found.one_standard_error else "the best mean score"
@@ -278,7 +283,7 @@ def fit_json(report: FitReport, place: Path | None, report_place: str | None, se
     return _json(record)
 
 
-def search_json(report: FitReport, place: Path, report_place: str | None, seconds: float) -> str:
+def search_json(report: FitReport, place: Path | None, report_place: str | None, seconds: float) -> str:
     """Return what a search found as JSON."""
     found = report.model.classifier
     record = json.loads(fit_json(report, place, report_place, seconds))

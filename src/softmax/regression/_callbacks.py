@@ -159,7 +159,8 @@ def bridge(
     return Watch(estimator, root, also, arguments, {"classes_": classes, "temperature_": 1.0})
 
 
-# SearchProgress(done, total, words): called after each fit of a search, from any of its threads, one at a time.
+# SearchProgress(done, total, words): called after each fit of a search, from any of its threads, one at a time; and
+# before the last fit, with done = total, where the search has not made it.
 SearchProgress = Callable[[int, int, str], None]
 
 
@@ -229,6 +230,8 @@ class SearchWatch:
     @contextmanager
     def refit(self, model: Any | None) -> Iterator[None]:
         """Around the last fit: that of `model`, or none where the search has made it already."""
+        if model is not None and self._also is not None:
+            self._also(self._total, self._total, f"the last fit, C = {model.C:.3g}")
         if not self.asks:
             yield
             return

@@ -108,6 +108,12 @@ def choose(means: Floats, errors: Floats, *, one_standard_error: bool) -> tuple[
     return C, ratio
 
 
+def folds_compared(model: Any) -> int:
+    """How many folds the mean scores of a fitted `SoftmaxRegressionCV` are about."""
+    scores = model.scores_.reshape(len(model.scores_), -1)
+    return int(np.sum(~np.isnan(scores[:, ~np.isnan(model.mean_scores_.ravel())]).any(axis=1)))
+
+
 def targets_of(data: Data) -> npt.NDArray[Any]:
     """Labels (n,) or probabilities (n, K), as a fit takes them."""
     target = data.target

@@ -50,7 +50,8 @@ footer{font-size:.85rem;opacity:.8;margin-top:2rem}
 --wrong:#c2570c}
 body{max-width:none;padding:0;font-size:10pt;print-color-adjust:exact;-webkit-print-color-adjust:exact}
 nav{display:none}h2{break-after:avoid}figure,.tiles,.warning,tr{break-inside:avoid}svg{max-width:120mm}
-.scroll{overflow:visible}thead{display:table-header-group}}
+.scroll{overflow:visible}thead{display:table-header-group}
+details::details-content{display:block;content-visibility:visible;height:auto}summary{list-style:none}}
 """
 
 PARTS: tuple[tuple[str, str, Callable[[Content], Html]], ...] = (

@@ -16,6 +16,7 @@ from softmax._evaluation import evaluate
 from softmax._verdict import separation_verdict
 from softmax.persistence._files import replace_file
 from softmax.regression._inference import infer
+from softmax.regression._search import folds_compared
 from softmax.tables import as_table, plural
 
 from ._content import (
@@ -247,8 +248,9 @@ def choice_of(model: Any) -> Choice | None:
     ratio = int(np.argmax(model.l1_ratios_ == model.l1_ratio_))
     mean, error = (array.reshape(shape)[:, ratio] for array in (model.mean_scores_, model.std_errors_))
     order = np.argsort(model.Cs_, kind="stable")
+    order = order[~np.isnan(mean[order])]  # an interrupted search has not been everywhere
     scoring = str(model.scoring).replace("_", " ").replace("neg ", "minus ")
-    folds = "approximate leave-one-out" if len(model.scores_) == 1 else plural(len(model.scores_), "fold")
+    folds = "approximate leave-one-out" if len(model.scores_) == 1 else plural(folds_compared(model), "fold")
     rule = "the smallest C within one standard error of the best" if model.one_standard_error else "the best mean score"
     also = f" L1 ratio {model.l1_ratio_:g}, chosen of {plural(shape[1], 'value')}." if shape[1] > 1 else ""
     return Choice(
