@@ -146,7 +146,7 @@ def test_an_interrupt_ends_with_130_and_leaves_no_file(tmp_path):
     process.send_signal(signal.SIGINT)
     code, out, err = finish(process)
     assert first == b"reading t.csv\n"
-    assert (code, out) == (130, "")
+    assert code == 130 and "Saved" not in out  # what the fit has reached is shown, if it had begun
     assert err.splitlines()[-1].startswith("Interrupted; nothing was saved")
     assert "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
