@@ -122,6 +122,18 @@ def test_a_classifier_saved_from_python(softmax):
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", found["written at"])
 
 
+def test_the_condition_of_an_estimated_fit(softmax):
+    X = np.random.default_rng(0).standard_normal((60, 2))
+    sm.save(sm.SoftmaxRegression(np.inf).fit(X, np.arange(60) % 3), "m")
+    found = rows(softmax("info", "m").out)
+    assert re.fullmatch(r"about \d\.\de\+00 \(estimated\)", found["condition"])
+    assert json.loads(softmax("info", "m", "--json").out)["model"]["certificate"]["condition"] >= 1.0
+    assert "condition of the Hessian, estimated" in sm.model_card(sm.load("m"))
+    sm.save(sm.SoftmaxRegression().fit(X, np.arange(60) % 3), "m")
+    assert "condition" not in rows(softmax("info", "m").out)
+    assert "condition of the Hessian" not in sm.model_card(sm.load("m"))
+
+
 def test_a_calibration(softmax):
     model = sm.SoftmaxRegression().fit(np.eye(4), [0, 1, 0, 1])
     model.temperature_ = 1.25

@@ -285,6 +285,8 @@ def fitted_value(name, value):
         (fitted_value("temperature_", float("nan")), "temperature_ should be a finite number > 0"),
         (fitted_value("temperature_", float("inf")), "temperature_ should be a finite number > 0"),
         (fitted_value("penalty_", -1), "penalty_ should be a number"),
+        (fitted_value("condition_", 0.5), "condition_ should be None, or a number"),
+        (fitted_value("condition_", float("nan")), "condition_ should be None, or a number"),
         (fitted_value("separating_direction_", np.ones((3, 4))), r"separating_direction_ should be None, or finite"),
         (fitted_value("separating_direction_", np.full((3, 5), np.nan)), "separating_direction_ should be"),
     ],

@@ -212,6 +212,17 @@ def test_the_time_is_in_the_file_only_if_asked_for(tmp_path):
     assert sm.load(tmp_path / "with").status_ == "certified"
 
 
+@pytest.mark.parametrize("value", [None, 1.5e3, np.inf])
+def test_the_condition_comes_back_and_older_files_say_nothing_of_it(tmp_path, value):
+    model, _ = fitted()
+    model.condition_ = value
+    sm.save(model, tmp_path / "m")
+    assert sm.load(tmp_path / "m").condition_ == value
+    del model.condition_
+    sm.save(model, tmp_path / "older")
+    assert sm.load(tmp_path / "older").condition_ is None
+
+
 @pytest.mark.parametrize("name", ["version-1", "version-1-bytes", "version-1-table"])
 def test_files_of_version_1_are_read(name):
     path = DATA / f"{name}.model"

@@ -194,6 +194,21 @@ def test_constant_duplicated_and_surplus_columns(wine):
     np.testing.assert_allclose(model.coef_[:, :13], model.coef_[:, 14:27], atol=1e-7)
 
 
+@pytest.mark.parametrize("solver", ["newton", "newton-cg"])
+@pytest.mark.parametrize("others", [0.0, 0.1], ids=["unpenalised", "penalised"])
+def test_constant_columns_without_penalty_have_no_part(overlapping, solver, others):
+    X, y = overlapping
+    v = np.full(X.shape[1] + 2, others)
+    v[[0, -1, -2]] = 0.0
+    wide = np.column_stack([X, np.full(len(X), 0.1), np.full(len(X), 3e7)])
+    expected = sm.SoftmaxRegression(penalty_weights=v[:-2], solver=solver, tol=1e-10).fit(X, y)
+    with pytest.warns(sm.NotCertifiedWarning, match="not determined"):
+        model = sm.SoftmaxRegression(penalty_weights=v, solver=solver, tol=1e-10).fit(wide, y)
+    assert model.status_ == "estimated"
+    np.testing.assert_allclose(model.coef_[:, :-2], expected.coef_, atol=1e-6)
+    np.testing.assert_array_equal(model.coef_[:, -2:], 0.0)
+
+
 def test_separable_data_with_hardly_any_penalty_is_certified():
     X, y = datasets.load_iris(return_X_y=True)
     model = sm.SoftmaxRegression(1e9).fit(X[:100], y[:100])

@@ -134,6 +134,8 @@ def _certificate_rows(known: dict[str, Any]) -> list[tuple[str, Any]]:
     if objective:
         rows.append(("relative gap", f"{gap / objective:.1e}" + (f" (tol {known['tol']:g})" if known["tol"] else "")))
     rows.append(("gradient norm", f"{known['grad_norm']:.1e}"))
+    if known["condition"] is not None:
+        rows.append(("condition", f"about {known['condition']:.1e} (estimated)"))
     if known["penalty"] is not None and known["penalty"] == known["penalty"]:
         rows.append(("λ", f"{known['penalty']:.6g}"))
     return [*rows, ("iterations", str(known["n_iter"])), ("passes", f"{known['n_passes']:.4g}")]

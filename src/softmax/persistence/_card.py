@@ -33,6 +33,7 @@ WORDS = {
     "gap": "above the optimum by at most (nats)",
     "tol": "tolerance, relative to the objective",
     "grad_norm": "norm of the gradient",
+    "condition": "condition of the Hessian, estimated",
     "penalty": "λ",
     "n_iter": "iterations",
     "n_passes": "passes over the data",

@@ -18,7 +18,7 @@ from ._save import content_of
 
 Floats = npt.NDArray[np.float64]
 
-CERTIFICATE = ("status", "objective", "gap", "grad_norm", "penalty", "n_iter", "n_passes")
+CERTIFICATE = ("status", "objective", "gap", "grad_norm", "condition", "penalty", "n_iter", "n_passes")
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,8 @@ NAMED = 4
 
 @dataclass(frozen=True)
 class Condition:
-    """`value` ≥ 1, inf where A is singular to rounding; the columns of X (d for the intercepts) and the classes that the
-    direction of least curvature consists of, the most important first.
+    """`value` ≥ 1, inf where A is singular to rounding; the columns of X (d for the intercepts) and the classes that
+    the direction of least curvature consists of, the most important first.
     """
 
     value: float
@@ -71,18 +71,21 @@ class Condition:
         groups = ", ".join(str(k) if classes is None else classes[k] for k in self.classes)
         where = f"{' and '.join(map(column, self.columns))} in class{'es' * (len(self.classes) > 1)} {groups}"
         if np.isinf(self.value):
-            lost = f"they are not determined along one direction, mostly {where}"
+            said = f"not determined along one direction, mostly {where}: the Hessian is singular to rounding"
         else:
-            lost = f"about {np.log10(self.value):.0f} of 16 digits are lost along one direction, mostly {where}"
+            said = (
+                f"ill determined: about {np.log10(self.value):.0f} of 16 digits are lost along one direction, mostly "
+                f"{where}, where the condition of the Hessian is estimated to be {self.value:.0e}"
+            )
         return (
-            f"The coefficients are ill determined: the Hessian has a condition of about {self.value:.0e}, and {lost}. "
-            "Leave out columns that others explain, merge rare classes, or penalise (C=1e4, say)."
+            f"The coefficients are {said}. Leave out columns that others explain, merge rare classes, or penalise "
+            "(C=1e4, say)."
         )
 
 
 def condition_of(run: Run, result: Result, inverse: KroneckerInverse) -> Condition | None:
-    """The condition at the end of a run; None where there is no optimum, or the user has ended the fit."""
-    if result.reason in ("separated", "interrupted") or not np.isfinite(result.evaluation.point).all():
+    """The condition at the end of a run; None where no optimum is known to exist, or the user has ended the fit."""
+    if result.reason in ("separated", "undecided", "interrupted") or not np.isfinite(result.evaluation.point).all():
         return None
     objective = run.objective
     if run.now is not result.evaluation:

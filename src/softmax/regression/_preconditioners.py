@@ -8,6 +8,7 @@ return matrices whose rows sum to 0 over the classes, given one that does.
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import scipy.linalg
 
 from ._objective import MultinomialObjective
@@ -26,11 +27,15 @@ class KroneckerInverse:
     """The inverse of M ⊗ Σ + I ⊗ diag λ with M = Σ π_i (diag p_i − p_i p_iᵀ) and Σ the covariance of the features.
 
     Exact where p_i is the same for all i. M is diagonalised at each update, Σ and diag λ together once for all. With
-    `covariance` of one dimension, the variances, Σ is taken as diagonal.
+    `covariance` of one dimension, the variances, Σ is taken as diagonal. `idle` features, constant and without penalty,
+    have neither curvature nor a gradient but rounding: they get 0.
     """
 
-    def __init__(self, covariance: Floats, ridge: Floats, intercept: bool) -> None:
+    def __init__(
+        self, covariance: Floats, ridge: Floats, intercept: bool, idle: npt.NDArray[np.bool_] | None = None
+    ) -> None:
         self._intercept = intercept
+        self._idle = None if idle is None or not idle.any() else np.flatnonzero(idle)
         self._vectors: Floats | None = None
         self._penalty = ridge
         if covariance.ndim == 1:
@@ -58,6 +63,9 @@ class KroneckerInverse:
 
     def solve(self, residual: Floats) -> Floats:
         """(M ⊗ Σ + λI)⁻¹ on the coefficients, M⁻¹ on the intercepts."""
+        if self._idle is not None:
+            residual = residual.copy()
+            residual[:, self._idle] = 0.0
         rotated = self._class_vectors.T @ (residual[:, :-1] if self._intercept else residual)
         scale = np.outer(self._class_values, np.maximum(self._values, self._floor)) + self._penalty
         rotated = rotated / scale if self._vectors is None else ((rotated @ self._vectors) / scale) @ self._vectors.T
@@ -65,6 +73,8 @@ class KroneckerInverse:
             constant = (self._class_vectors.T @ residual[:, -1]) / self._class_values
             rotated = np.column_stack([rotated, constant])
         solution: Floats = self._class_vectors @ rotated
+        if self._idle is not None:
+            solution[:, self._idle] = 0.0
         return solution
 
 
@@ -78,7 +88,8 @@ def contrast_eigen(class_covariance: Floats) -> tuple[Floats, Floats]:
 
 class FactoredHessian:
     """The inverse of the whole Hessian as it was at the point where it was assembled, by a Cholesky factor in the
-    contrasts to one class; with `count`, of an unbiased estimate of it from about so many rows.
+    contrasts to one class; with `count`, of an unbiased estimate of it from about so many rows. Features that are
+    constant and have no penalty get 0, as in `KroneckerInverse`.
     """
 
     def __init__(
@@ -91,6 +102,9 @@ class FactoredHessian:
         else:
             hessian = objective.reduced_hessian(self._reference, *drawn_rows(objective, count))
         self._add(hessian, np.append(objective.ridge, 0.0) if objective.has_intercept else objective.ridge)
+        self._idle = np.flatnonzero(objective.rows.flat & (objective.ridge == 0))
+        for k in range(objective.n_classes - 1):
+            hessian[k * self._width + self._idle, k * self._width + self._idle] = 1.0
         self._hessian = hessian
         self.damp(damping)
 
@@ -114,9 +128,11 @@ class FactoredHessian:
         """C H⁻¹ Cᵀ with C the map from contrasts to K centred sets."""
         centred = residual - residual.mean(axis=0)
         right = np.delete(centred, self._reference, axis=0)
+        right[:, self._idle] = 0.0
         contrasts = scipy.linalg.cho_solve((self._factor, True), right.ravel(), check_finite=False).reshape(right.shape)
         solution: Floats = np.insert(contrasts, self._reference, 0.0, axis=0)
         solution -= solution.mean(axis=0)
+        solution[:, self._idle] = 0.0
         return solution
 
 

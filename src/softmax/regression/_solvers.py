@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from softmax._threads import number_of_threads
 
@@ -14,7 +15,7 @@ from ._newton import Result, Run, Scheme
 from ._objective import Evaluation, MultinomialObjective
 from ._preconditioners import KroneckerInverse
 from ._problem import Problem, Progress, Solution
-from ._rows import Floats, rows_of
+from ._rows import DenseRows, Floats, SparseRows, rows_of
 from ._sampling import coarse_problem
 from ._schemes import KroneckerScheme, StaleFactorScheme
 from ._threads import Workers
@@ -34,6 +35,8 @@ SUSPECT = 10
 # The last Newton step of a fit with a finite optimum changes no difference of logits by more than this.
 SMALL_MOVE = 0.25
 SOLVERS = ("auto", "newton", "newton-cg")
+# A column of this spread, relative to its mean, may be constant.
+NEARLY_CONSTANT = 1e-8
 # A safety net: the hardest data met so far took a tenth of it.
 DEFAULT_MAX_ITER = 1000
 # Below this estimated time of one pass, in nanoseconds, a pool of threads costs more than it saves.
@@ -112,9 +115,10 @@ def solve_smooth(
     if announce is not None:
         announce(chosen, because)
     rows = rows_of(problem.X, problem.weights, n_classes, intercept, workers)
+    rows.flat |= _constant_columns(rows)
     objective = MultinomialObjective(rows, problem)
     covariance = rows.second_moment() if rows.d <= COVARIANCE_LIMIT else rows.spread**2
-    inverse = KroneckerInverse(covariance, problem.ridge, intercept)
+    inverse = KroneckerInverse(covariance, problem.ridge, intercept, rows.flat & (problem.ridge == 0))
     cold = np.zeros(objective.shape)
     if intercept:
         logs = np.log(objective.frequency)
@@ -155,6 +159,18 @@ def solve_smooth(
         condition=condition,
         history=result.history,
     )
+
+
+def _constant_columns(rows: DenseRows | SparseRows) -> npt.NDArray[np.bool_]:
+    """The columns that are constant, (d,): their mean carries the rounding of a long sum, so that their spread only
+    tells which to look at.
+    """
+    constant: npt.NDArray[np.bool_] = rows.spread == 0.0
+    near = np.flatnonzero(~constant & (rows.spread <= NEARLY_CONSTANT * np.abs(rows.mean)))
+    for j in near:
+        column = rows.X[:, [j]]
+        constant[j] = column.max() == column.min()
+    return constant
 
 
 def _coarse_start(
@@ -223,7 +239,8 @@ def _finite_optimum(problem: Problem, run: Run, result: Result) -> tuple[Result,
     if result.reason == "iterations" and result.n_iter < run.max_iter:
         result = run.minimise()
     if decision.verdict == "undecided" and result.reason in ("certified", "rounding"):
-        result.reason = "undecided" if _largest_move(run) > SMALL_MOVE else result.reason
+        small = result.certificate.gap <= result.certificate.objective and _largest_move(run) <= SMALL_MOVE
+        result.reason = result.reason if small else "undecided"
     return result, decision
 
 

@@ -25,7 +25,8 @@ NAMED = {"coef_": "coef", "intercept_": "intercept", "classes_": "classes", "fea
 # Parameters that may be objects or functions and that no prediction depends on; such values are left out.
 OPAQUE = ("cv", "scoring", "random_state")
 ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9_]*_")
-# What a file of version 1 says nothing of.
+# What older files say nothing of, and those of version 1 besides.
+LATER: dict[str, Any] = {"condition_": None}
 DEFAULTS: dict[str, Any] = {"temperature_": 1.0, "penalty_": float("nan"), "separating_direction_": None}
 
 
@@ -58,6 +59,7 @@ CHECKS: dict[str, tuple[Callable[[Any, int, int], bool], str]] = {
     "penalty_": (lambda v, K, d: _number(v) and not v < 0, "a number ≥ 0"),
     "temperature_": (lambda v, K, d: _number(v) and 0 < v < np.inf, "a finite number > 0"),
     "status_": (lambda v, K, d: isinstance(v, str), "text"),
+    "condition_": (lambda v, K, d: v is None or (_number(v) and v >= 1), "None, or a number ≥ 1"),
     "n_iter_": (lambda v, K, d: _count(v), "a whole number ≥ 0"),
     "n_passes_": (lambda v, K, d: _number(v) and v >= 0, "a number ≥ 0"),
     "history_": (lambda v, K, d: isinstance(v, list) and all(isinstance(r, dict) for r in v), "a list of records"),
@@ -131,6 +133,7 @@ def _unpacked(header: Mapping[str, Any], arrays: Arrays) -> tuple[dict[str, Any]
         fitted = DEFAULTS | {f"{name}_": value for name, value in header.pop("certificate").items()}
     else:
         fitted = dict(header.pop("fitted"))
+    fitted = LATER | fitted
     for name, short in NAMED.items():
         if short in arrays or name != "feature_names_in_":
             fitted[name] = arrays.pop(short)
