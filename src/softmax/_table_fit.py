@@ -271,8 +271,7 @@ def search_table(
         if interrupted() and done < total:
             raise KeyboardInterrupt
         again = "; Ctrl-C again ends it" if interrupted() else ""
-        detail = f"{done} of {total} fits ({words})" if done < total else f"{words}{again}"
-        say(Step("cross-validating", share=done / total, detail=detail))
+        say(Step("cross-validating", share=done / total, detail=f"{done} of {total} fits ({words}{again})"))
 
     classifier._progress = tell
     last = _fit_rows(usable, usable.rows, "row", None, lambda: False, classifier)

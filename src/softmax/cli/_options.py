@@ -160,5 +160,9 @@ def interruption() -> Iterator[Interruption]:
     before = signal.signal(signal.SIGINT, note)
     try:
         yield noted
+    except ImportError:
+        if noted.happened:  # what an interrupt becomes within the start of a compiled module
+            raise KeyboardInterrupt from None
+        raise
     finally:
         signal.signal(signal.SIGINT, before)

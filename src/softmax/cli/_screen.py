@@ -157,7 +157,7 @@ def show_search(
         screen.heading("Each row by a fit to the other folds, at the chosen C")
         show_summary(screen, report.scores, report.model.labels.names)
     screen.heading(f"Certificate of the fit to all rows at C = {found.C_:.4g}")
-    show_certificates(screen, report)
+    show_certificates(screen, report, "time of the whole search")
     show_end(screen, report, rows, place, seconds, report_place)
 
 
@@ -181,8 +181,8 @@ def show_summary(screen: Screen, scores: Scores, names: Sequence[str]) -> None:
     screen.line(f"Baseline: the largest class, {names[base.code]}; for the log-loss, the class frequencies.", "dim")
 
 
-def show_certificates(screen: Screen, report: FitReport) -> None:
-    """Print how near the fits are to their optima, the one that is saved last."""
+def show_certificates(screen: Screen, report: FitReport, time: str = "time") -> None:
+    """Print how near the fits are to their optima, the one that is saved last; `time` says what took it."""
     fits = [report.saved] if report.scored in (None, report.saved) else [report.scored, report.saved]
     certificates: list[Certificate] = [fit for fit in fits if fit is not None]
     head = [f"{plural(c.rows, 'row')}{', saved' if c is report.saved else ''}" for c in certificates]
@@ -195,7 +195,7 @@ def show_certificates(screen: Screen, report: FitReport) -> None:
             ["  relative to the objective", *(_gap(c, _ratio(c.gap, c.objective)) for c in certificates)],
             ["gradient norm", *(f"{c.grad_norm:.1e}" for c in certificates)],
             ["passes over the data", *(f"{c.passes:.4g}" for c in certificates)],
-            ["time", *(_seconds(c.seconds) for c in certificates)],
+            [time, *(_seconds(c.seconds) for c in certificates)],
         ],
     )
 

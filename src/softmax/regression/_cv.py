@@ -321,8 +321,9 @@ class SoftmaxRegressionCV(CallbackSupport, LinearClassifierMixin, BaseEstimator)
             )
         n_bad = sum(int(curve.uncertified.sum()) for curve in curves)
         if n_bad:
+            fits, are = ("fit", "is") if n_bad == 1 else ("fits", "are")
             warnings.warn(
-                f"{n_bad} fits to folds are not certified to tol={self.tol:g}: their scores are those of the best "
+                f"{n_bad} {fits} to folds {are} not certified to tol={self.tol:g}: scores there are of the best "
                 "coefficients found. Raise max_iter or tol, or leave out the largest values of C.",
                 NotCertifiedWarning,
                 stacklevel=5,

@@ -210,7 +210,7 @@ def fit_content(report: FitReport, table: Table, command: str | None = None) -> 
             grad_norm=c.grad_norm,
             passes=c.passes,
             iterations=c.iterations,
-            seconds=c.seconds,
+            seconds=c.seconds if content.choice is None else None,  # that of a search is about all its fits
             history=content.fits[-1].history if c is report.saved else (),
         )
         for c in certificates
