@@ -270,8 +270,10 @@ def search_table(
     def tell(done: int, total: int, words: str) -> None:
         if interrupted() and done < total:
             raise KeyboardInterrupt
-        again = "; Ctrl-C again ends it" if interrupted() else ""
-        say(Step("cross-validating", share=done / total, detail=f"{done} of {total} fits ({words}{again})"))
+        if interrupted():
+            say(Step("interrupted: fitting the best so far to all rows, until Ctrl-C comes again"))
+        else:
+            say(Step("cross-validating", share=done / total, detail=f"{done} of {total} fits ({words})"))
 
     classifier._progress = tell
     last = _fit_rows(usable, usable.rows, "row", None, lambda: False, classifier)

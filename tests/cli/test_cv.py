@@ -156,13 +156,13 @@ def test_a_real_interrupt_keeps_the_best_so_far(tmp_path, named):
     assert np.sum(~np.isnan(model.classifier.scores_)) == int(note[1])
 
 
-def interrupt_before(monkeypatch, owner, name):
-    """Let Ctrl-C come at the first call of a function."""
+def interrupt_before(monkeypatch, owner, name, number=1):
+    """Let Ctrl-C come at the first call of a function, or a later one."""
     original, calls = getattr(owner, name), []
 
     def call(*arguments, **options):
         calls.append(1)
-        if len(calls) == 1:
+        if len(calls) == number:
             os.kill(os.getpid(), signal.SIGINT)
             threading.Event().wait(5)  # the signal comes between two steps of the interpreter
         return original(*arguments, **options)
@@ -211,6 +211,33 @@ def test_an_interrupted_search_is_shown_where_it_has_been(softmax, monkeypatch):
     assert re.search(r"^10 +-0\.\d+ +– ", done.out, re.M)
     assert "interrupted after 4 of 15 scores" in " ".join(done.out.split())
     assert "Score over C by 1 fold;" in Path("r.html").read_text(encoding="utf-8")
+
+
+def test_the_last_fit_after_an_interrupt_is_announced_and_ends_at_the_next(softmax, monkeypatch):
+    """A lasso has no fit to all rows yet when the search is interrupted."""
+    from softmax.regression import _search
+
+    interrupt_before(monkeypatch, _search, "weighted_mean", number=4)
+    original = sm.SoftmaxRegression.fit
+
+    def fit(self, *arguments):
+        def press(iteration, *_):
+            if iteration == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+                threading.Event().wait(5)
+
+        self._progress = press
+        return original(self, *arguments)
+
+    monkeypatch.setattr(sm.SoftmaxRegression, "fit", fit)
+    done = softmax(
+        "cv", "iris", "--penalty", "l1", "--Cs", "1,10", "--threads", 1, "--tol", "1e-9", "-o", "m.safetensors"
+    )
+    assert done.code == 130
+    stages = done.err.splitlines()
+    assert "interrupted: fitting the best so far to all rows, until Ctrl-C comes again" in stages
+    assert re.search(r"holds the model at C = \d+, not converged, the best by 3 of 10 scores\.$", stages[-1])
+    assert sm.load("m.safetensors").classifier.status_ == "not converged"
 
 
 class Lines:
