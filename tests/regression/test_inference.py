@@ -614,6 +614,23 @@ def test_blocks_of_rows_do_not_matter(covariance, monkeypatch):
     close(parts.average_marginal_effects(X).bse, effects.bse, 1e-9)
 
 
+@pytest.mark.parametrize("covariance", ["classical", "HC0"])
+def test_threads_do_not_matter(covariance, monkeypatch):
+    """Many classes of few columns, by spans of rows; against the plain way."""
+    X, y = sample(22, 3000, 3, 4)[0], np.random.default_rng(23).integers(0, 12, 3000)
+    _, scores, info, _ = direct(X, y)
+    inverse = np.linalg.inv(info)
+    expected = inverse if covariance == "classical" else inverse @ scores.T @ scores @ inverse
+    model = fitted(X, y)
+    one = infer(model.set_params(n_threads=1), X, y, covariance=covariance)
+    monkeypatch.setattr("softmax.regression._inference.THREADS_FROM", 0.0)
+    three = infer(model.set_params(n_threads=3), X, y, covariance=covariance)
+    for ours in (one, three):
+        close(ours.cov_params, expected)
+    close(three.cov_params, one.cov_params, 1e-9)
+    np.testing.assert_array_equal(infer(model, X, y, covariance=covariance).cov_params, three.cov_params)
+
+
 def test_the_table_as_columns_and_as_a_frame(monkeypatch):
     pandas = pytest.importorskip("pandas")
     X, y = sample()

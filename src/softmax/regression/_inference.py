@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_solve, lapack, solve
+from scipy.linalg import lapack, solve
 from sklearn.base import clone
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
@@ -19,7 +19,7 @@ from ._inference_result import SoftmaxInference
 from ._information import Design, Point, evaluate, meat
 from ._inputs import available_memory, prepare
 from ._problem import Problem
-from ._rows import Floats
+from ._rows import Floats, mirrored
 from ._separation import decide_separation
 from ._threads import Workers
 
@@ -32,8 +32,8 @@ NEAR = 1e-9
 SINGULAR = 1e-14
 # The part of a column's variance, when the other columns are known, below which it is taken for their combination.
 DEPENDENT = 1e-13
-# From this number of columns on a product of blocks is worth several threads.
-WIDE = 256
+# From this number of multiplications on an information is worth several threads.
+THREADS_FROM = 1e8
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,10 +158,10 @@ def infer(
     if reference is not None and reference not in labels:
         raise OptionError(f"reference must be a class of the model, one of {_some(labels)}; got {reference!r}.")
     groups = None if covariance != "cluster" else _groups(clusters, _num_samples(X), kept)
-    # Products of narrow blocks cost less than waking threads for them.
-    n_threads = number_of_threads(model.n_threads) if problem.X.shape[1] >= WIDE else 1
-    with Workers(n_threads):
-        design = Design(problem, total, 0 if reference is None else labels.index(reference))
+    n, d = problem.X.shape
+    long = n * float((problem.n_classes - 1) * (d + 1)) ** 2 >= THREADS_FROM
+    with Workers(number_of_threads(model.n_threads) if long else 1) as workers:
+        design = Design(problem, total, 0 if reference is None else labels.index(reference), workers)
         result = _estimate(model, design, covariance, groups, float(level))
     return result.to_symmetric() if parametrisation == "symmetric" else result
 
@@ -407,8 +407,7 @@ def _inverse(matrix: Floats) -> tuple[Floats, float] | None:
     reciprocal, _ = lapack.dpocon(factor, norm, uplo="L")
     if reciprocal < SINGULAR:
         return None
-    inverse = cho_solve((factor, True), np.eye(len(matrix)))
-    inverse = 0.5 * (inverse + inverse.T)
+    inverse = mirrored(lapack.dpotri(factor, lower=1)[0])
     return inverse * scale[:, None] * scale, 1.0 / float(reciprocal)
 
 

@@ -8,12 +8,16 @@ With p_i = softmax(z_i) the information of weighted rows is, for classes k ≠ l
 
     I_kl = −O_kl,     I_kk = Σ_{l ≠ k} O_kl,     O_kl = Σ_i w_i p_ik p_il x̃_i x̃_iᵀ,
 
-where the sum over l includes the reference class. Written with O, nothing cancels where a probability is near 1, as it
-would in p_k (1 − p_k) = p_k − p_k². Besides the result, of ((K−1) p)² numbers, only blocks of rows are stored.
+where the sum over l includes the reference class, so that I_kk = Σ_i w_i p_ik (Σ_{l ≠ k} p_il) x̃_i x̃_iᵀ: nothing
+cancels where a probability is near 1, as it would in p_k (1 − p_k) = p_k − p_k². All O_kl of a block of rows come from
+one product of matrices, Bᵀ B with the rows √w_i p_i ⊗ x̃_i, and all I_kk from another. Rows are divided among threads.
+Besides the result, of ((K−1) p)² numbers for each thread, only blocks of rows are stored.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,22 +27,29 @@ from scipy.linalg.blas import dsyrk
 from softmax._function import log_softmax
 
 from ._problem import Problem
-from ._rows import Floats
+from ._rows import Floats, mirrored, sum_in_order
+from ._threads import Workers
+
+Result = TypeVar("Result")
 
 # A block of the design and one of the probabilities should stay in the cache.
 BLOCK_ELEMENTS = 1 << 16
+# Numbers of the sums of all threads together.
+ACCUMULATORS = 1 << 27
 
 
 @dataclass(eq=False)
 class Design:
     """The rows of a fit: (n, p) with the intercept first, in units x̃; `total` the sum of the weights.
 
-    `weights` (n,) and `targets` are those of the problem; `reference` is the class whose parameters are 0.
+    `weights` (n,) and `targets` are those of the problem; `reference` is the class whose parameters are 0; `workers`
+    the threads of sums over the rows.
     """
 
     problem: Problem
     total: float
     reference: int = 0
+    workers: Workers = field(default_factory=lambda: Workers(None))
     weights: Floats = field(init=False)
     centre: Floats = field(init=False)
     scale: Floats = field(init=False)
@@ -83,12 +94,22 @@ class Design:
         dense: Floats = (block.toarray() if scipy.sparse.issparse(block) else block).astype(np.float64, copy=False)
         return dense
 
-    def slices(self, width: int = 0) -> Iterator[slice]:
-        """Blocks of rows; `width` is the number of floats that a caller stores per row, where it is large."""
+    def slices(self, width: int = 0, span: tuple[int, int] | None = None) -> Iterator[slice]:
+        """Blocks of rows, of those from span[0] to span[1]; `width` is the number of floats that a caller stores per
+        row, where it is large.
+        """
         width = max(self.problem.X.shape[1] + 1, self.problem.n_classes, width // 8)
         size = int(np.clip(BLOCK_ELEMENTS // width, 64, 8192))
-        for start in range(0, self.n, size):
-            yield slice(start, min(start + size, self.n))
+        first, last = (0, self.n) if span is None else span
+        for start in range(first, last, size):
+            yield slice(start, min(start + size, last))
+
+    def run(self, task: Callable[[tuple[int, int]], Result], elements: int) -> list[Result]:
+        """`task` for spans of rows, one for each thread, fewer where sums of so many `elements` would be too many."""
+        parts = max(1, min(self.workers.n_threads, ACCUMULATORS // max(elements, 1), self.n // 64))
+        edges = [self.n * i // parts for i in range(parts + 1)]
+        # One span runs here, where BLAS may use all threads.
+        return [task((0, self.n))] if parts == 1 else self.workers.map(task, list(pairwise(edges)))
 
     def rows(self, rows: slice) -> Floats:
         """x̃ of some rows, (m, p), a new array."""
@@ -149,40 +170,51 @@ class Point:
 def evaluate(design: Design, theta: Floats, *, information: bool = True) -> Point:
     """One pass over the rows at θ (K−1, p) in the units of x̃; log-likelihood Σ w_i Σ_k y_ik log p_ik."""
     others, p = design.others, design.n_features
-    likelihood = 0.0
-    score = np.zeros((len(others), p))
-    matrix = np.zeros((len(others), p, len(others), p)) if information else None
-    for rows in design.slices():
-        block = design.rows(rows)
-        logs = design.log_probabilities(theta, rows, block)
-        weights, targets = design.weights[rows], design.targets(rows)
-        likelihood += float(weights @ np.sum(targets * np.where(targets > 0, logs, 0.0), axis=1))
-        probabilities = np.exp(logs)
-        residual = (targets - probabilities) * weights[:, None]
-        score += residual[:, others].T @ block
-        if matrix is not None:
-            _add_information(matrix, block, probabilities, weights, design.reference)
-    size = len(others) * p
-    return Point(likelihood, score, None if matrix is None else matrix.reshape(size, size))
+    size = len(others) * p if information else 0
+
+    def sums(span: tuple[int, int]) -> tuple[float, Floats, Floats, Floats]:
+        likelihood, score = 0.0, np.zeros((len(others), p))
+        products, diagonal = np.zeros((size, size), order="F"), np.zeros((p, size))
+        for rows in design.slices(2 * size, span):
+            block = design.rows(rows)
+            logs = design.log_probabilities(theta, rows, block)
+            weights, targets = design.weights[rows], design.targets(rows)
+            likelihood += float(weights @ np.sum(targets * np.where(targets > 0, logs, 0.0), axis=1))
+            probabilities = np.exp(logs)
+            score += ((targets - probabilities) * weights[:, None])[:, others].T @ block
+            if size:
+                curvature = probabilities * _of_the_others(probabilities) * weights[:, None]
+                diagonal += block.T @ _spread(curvature[:, others], block)
+                spread = _spread(probabilities[:, others] * np.sqrt(weights)[:, None], block)
+                products = dsyrk(-1.0, spread.T, beta=1.0, c=products, lower=1, overwrite_c=1)
+        return likelihood, score, products, diagonal
+
+    parts = design.run(sums, size**2)
+    likelihood, score = sum(part[0] for part in parts), sum_in_order([part[1] for part in parts])
+    if not information:
+        return Point(likelihood, score, None)
+    matrix = mirrored(sum_in_order([part[2] for part in parts]))
+    diagonal = sum_in_order([part[3] for part in parts])
+    for k in range(len(others)):
+        own = slice(k * p, (k + 1) * p)
+        matrix[own, own] = 0.5 * (diagonal[:, own] + diagonal[:, own].T)
+    return Point(likelihood, score, matrix)
 
 
-def _add_information(matrix: Floats, block: Floats, probabilities: Floats, weights: Floats, reference: int) -> None:
-    """Add the O_kl of a block of rows to an information (K−1, p, K−1, p)."""
-    n_classes = probabilities.shape[1]
-    place = [k - (k > reference) for k in range(n_classes)]
-    for k in range(n_classes):
-        for other in range(k + 1, n_classes):
-            roots = np.sqrt(weights * probabilities[:, k] * probabilities[:, other])
-            part = dsyrk(1.0, (block * roots[:, None]).T, lower=1)
-            part = np.tril(part) + np.tril(part, -1).T
-            a, b = place[k], place[other]
-            if k != reference:
-                matrix[a, :, a, :] += part
-            if other != reference:
-                matrix[b, :, b, :] += part
-            if reference not in (k, other):
-                matrix[a, :, b, :] -= part
-                matrix[b, :, a, :] -= part
+def _spread(factors: Floats, block: Floats) -> Floats:
+    """The rows factors_i ⊗ x̃_i, (m, (K−1) p)."""
+    spread: Floats = (factors[:, :, None] * block[:, None, :]).reshape(len(block), -1)
+    return spread
+
+
+def _of_the_others(probabilities: Floats) -> Floats:
+    """1 − p_ik as the sum of the other classes where p_ik is large, (m, K)."""
+    rest = 1.0 - probabilities
+    likeliest = probabilities.argmax(axis=1)[:, None]
+    without = probabilities.copy()
+    np.put_along_axis(without, likeliest, 0.0, axis=1)
+    np.put_along_axis(rest, likeliest, without.sum(axis=1, keepdims=True), axis=1)
+    return rest
 
 
 def meat(design: Design, theta: Floats, drift: Floats, clusters: npt.NDArray[np.intp] | None) -> Floats:
@@ -190,25 +222,29 @@ def meat(design: Design, theta: Floats, drift: Floats, clusters: npt.NDArray[np.
 
     `drift` (K−1, p) is the mean of w_i score_i, which is 0 without a penalty.
     """
-    others, p = design.others, design.n_features
-    size = len(others) * p
-    total = np.zeros((size, size), order="F")
-    n_clusters = 0 if clusters is None else int(clusters.max()) + 1
-    sums = np.zeros((n_clusters, size))
-    for rows in design.slices(size):
+    others = design.others
+    size = len(others) * design.n_features
+
+    def scores(rows: slice) -> Floats:
         block = design.rows(rows)
         probabilities = np.exp(design.log_probabilities(theta, rows, block))
         residual = ((design.targets(rows) - probabilities) * design.weights[rows, None])[:, others]
-        scores = (residual[:, :, None] * block[:, None, :] - drift).reshape(len(block), size)
-        if clusters is None:
-            total = dsyrk(1.0, scores.T, beta=1.0, c=total, lower=1, overwrite_c=1)
-        else:
-            order = np.argsort(clusters[rows], kind="stable")
-            present, starts = np.unique(clusters[rows][order], return_index=True)
-            sums[present] += np.add.reduceat(scores[order], starts, axis=0)
-    if clusters is not None:
-        total = dsyrk(1.0, sums.T, lower=1)
-    return np.tril(total) + np.tril(total, -1).T
+        return _spread(residual, block) - drift.ravel()
+
+    def products(span: tuple[int, int]) -> Floats:
+        total = np.zeros((size, size), order="F")
+        for rows in design.slices(size, span):
+            total = dsyrk(1.0, scores(rows).T, beta=1.0, c=total, lower=1, overwrite_c=1)
+        return total
+
+    if clusters is None:
+        return mirrored(sum_in_order(design.run(products, size**2)))
+    sums = np.zeros((int(clusters.max()) + 1, size))
+    for rows in design.slices(size):
+        order = np.argsort(clusters[rows], kind="stable")
+        present, starts = np.unique(clusters[rows][order], return_index=True)
+        sums[present] += np.add.reduceat(scores(rows)[order], starts, axis=0)
+    return mirrored(dsyrk(1.0, sums.T, lower=1))
 
 
 def marginal_effects(design: Design, theta: Floats) -> tuple[Floats, Floats]:

@@ -47,8 +47,8 @@ POLICIES = {
     "indicator": "filled with the mean, and marked in a column",
     "drop": "their rows left out",
 }
-# Beyond this number of coefficients their covariance takes longer than the fit.
-MOST_INFERRED = 500
+# Beyond this number of coefficients their covariance takes longer than a few seconds.
+MOST_INFERRED = 1200
 MOST_WORK = 5e10  # rows × coefficients², the multiplications of a covariance
 
 
