@@ -21,6 +21,8 @@ from ._solvers import SOLVERS
 
 # A fit holds about so many arrays of the size of the coefficients.
 COEFFICIENT_ARRAYS = 12
+# λ and its inverse stay so far from the limits of float64.
+MOST_STRENGTH = 1e300
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,7 @@ def prepare(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Inpu
     check_parameters(model)
     sparse = scipy.sparse.issparse(X)
     if sparse:
-        _check_sparse_structure(X)
+        check_sparse_structure(X)
     soft = y is not None and _is_matrix(y)
     X = validate_data(
         model,
@@ -69,9 +71,8 @@ def prepare(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Inpu
         skip_check_array=False,
     )
     refuse_not_finite(X, getattr(model, "feature_names_in_", None))
-    if sparse and not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
+    if sparse:
+        X = _canonical(X)
     if y is None:
         raise TargetError(
             f"{type(model).__name__} requires y to be passed, but the target y is None: pass one label per row."
@@ -82,6 +83,7 @@ def prepare(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Inpu
         probabilities = _target_probabilities(y, X.shape[0])
         classes: npt.NDArray[Any] = np.arange(probabilities.shape[1])
     else:
+        _refuse_mixed(y)
         y = column_or_1d(y, warn=True)
         if len(y) != X.shape[0]:
             raise TargetError(f"X has {X.shape[0]} rows and y {len(y)}: pass one label per row.")
@@ -98,7 +100,7 @@ def prepare(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Inpu
         probabilities = None if probabilities is None else probabilities[kept]
         shifts = None if shifts is None else shifts[kept]
     total, weights = _as_uniform(weights, X.shape[0])
-    penalty = 0.0 if np.isinf(model.C) else 1.0 / (float(model.C) * total)
+    penalty = 0.0 if np.isinf(model.C) else _strength(float(model.C), total)
     strength = penalty * _penalty_weights(model.penalty_weights, d)
     lasso = strength * model.l1_ratio if model.l1_ratio > 0 and strength.any() else None
     lower, upper = _limits(model.bounds, n_classes, d)
@@ -132,13 +134,26 @@ def classes_of(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.in
     try:
         classes, labels = np.unique(y, return_inverse=True)
     except TypeError:
-        kinds = sorted({type(label).__name__ for label in y})
-        raise TargetError(
-            f"y mixes labels that cannot be sorted ({', '.join(kinds)}). Convert them to one type, for example to str."
-        ) from None
+        raise _mixed(y) from None
     if len(classes) < 2:
         raise TargetError(f"y needs at least 2 classes, got 1 class: {classes.tolist()[0]!r}.")
     return classes, labels.reshape(-1)
+
+
+def _refuse_mixed(y: Any) -> None:
+    """Refuse text beside other labels in a list, where NumPy would quietly make text of all."""
+    if isinstance(y, list | tuple):
+        text = [isinstance(label, str | bytes) for label in y]
+        if any(text) and not all(text):
+            raise _mixed(y)
+
+
+def _mixed(y: Any) -> TargetError:
+    kinds = sorted({type(label).__name__ for label in y})
+    verb = "mixes" if len(kinds) > 1 else "holds"
+    return TargetError(
+        f"y {verb} labels that cannot be sorted ({', '.join(kinds)}). Convert them to one type, for example to str."
+    )
 
 
 def _is_real(value: Any) -> bool:
@@ -157,8 +172,16 @@ def _is_matrix(y: Any) -> bool:
     return len(shape) == 2 and shape[1] >= 2
 
 
-def _check_sparse_structure(X: Any) -> None:
+def check_sparse_structure(X: Any) -> None:
     """Refuse index arrays that do not describe a matrix: SciPy reads and writes outside of arrays there."""
+    if X.format == "coo" and X.ndim == 2:
+        for axis, (place, size) in enumerate(zip((X.row, X.col), X.shape, strict=True)):
+            if len(place) and (place.min() < 0 or place.max() >= size):
+                bad = place[(place < 0) | (place >= size)][0]
+                raise ArrayValueError(
+                    f"X is a damaged COO matrix: {('row', 'column')[axis]} {int(bad)} is outside [0, {size}). "
+                    "Build it anew."
+                )
     if X.format not in ("csr", "csc"):
         return
     rows, columns = X.shape if X.format == "csr" else X.shape[::-1]
@@ -181,6 +204,15 @@ def _check_sparse_structure(X: Any) -> None:
             f"X is a damaged {X.format.upper()} matrix: index {int(indices[place])} at position {place} of indices "
             f"is outside [0, {columns}). Build it anew."
         )
+
+
+def _canonical(X: Any) -> Any:
+    """A CSR matrix with sorted unique indices, of the same arrays where they are so; its flags may be wrong."""
+    X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
 
 
 def refuse_not_finite(X: Any, names: npt.NDArray[Any] | None) -> None:
@@ -286,7 +318,24 @@ def _as_uniform(weights: Floats | None, n: int) -> tuple[float, Floats | None]:
     """The sum of the weights, and the weights, None where all are equal: only their ratios matter to the loss."""
     if weights is None:
         return float(n), None
-    return float(weights.sum()), None if np.all(weights == weights[0]) else weights
+    with np.errstate(over="ignore"):
+        total = float(weights.sum())
+    if not np.isfinite(total):
+        raise ArrayValueError(
+            f"the weights sum to more than float64 holds; the largest is {weights.max():g}. Divide them by it."
+        )
+    return total, None if np.all(weights == weights[0]) else weights
+
+
+def _strength(C: float, total: float) -> float:
+    """λ = 1 / (C Σ weights), where it is a number."""
+    product = C * total
+    if not 1.0 / MOST_STRENGTH <= product <= MOST_STRENGTH:
+        raise OptionError(
+            f"the penalty is 1 / (C · sum of the weights), and C={C:g} with weights that sum to {total:g} leave the "
+            "range of numbers. Pass weights of the order of 1, C=inf for no penalty, or another C."
+        )
+    return 1.0 / product
 
 
 def _offset(offset: Any, n: int, n_classes: int) -> Floats | None:

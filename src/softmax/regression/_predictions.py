@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from softmax._function import log_softmax, softmax
 
-from ._inputs import refuse_not_finite
+from ._inputs import check_sparse_structure, refuse_not_finite
 from ._rows import Floats
 
 
@@ -58,6 +59,8 @@ class LinearClassifierMixin(ClassifierMixin):  # type: ignore[misc]  # scikit-le
     def _validated(self, X: Any) -> Any:
         """X checked against the fit."""
         check_is_fitted(self)
+        if scipy.sparse.issparse(X):
+            check_sparse_structure(X)
         X = validate_data(
             self,
             X,
