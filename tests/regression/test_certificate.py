@@ -184,6 +184,8 @@ def test_the_moved_dual_point_is_feasible_and_gives_the_gap(case):
     np.testing.assert_allclose(
         certificate.coefficient_gap, np.linalg.norm(G + penalty * coef) ** 2 / (2 * penalty), rtol=1e-9
     )
+    aside = (np.exp(log_p) - y).T @ (pi[:, None] * (X - rows.mean)) + penalty * coef
+    np.testing.assert_allclose(certificate.unmoved_gap, np.linalg.norm(aside) ** 2 / (2 * penalty), rtol=1e-9)
     entropy = np.where(q > 0, q * np.log(np.where(q > 0, q, 1)), 0).sum(axis=1)
     dual = -(pi @ entropy) - np.linalg.norm(G) ** 2 / (2 * penalty)
     divergence = pi @ (entropy - (q * log_p).sum(axis=1))

@@ -52,7 +52,7 @@ EPS = float(np.finfo(np.float64).eps)
 @dataclass(frozen=True)
 class Certificate:
     """`gap` ≥ objective − optimum; `coefficient_gap` the part of it that the coefficients cause, `shift` the t of the
-    repair.
+    repair, `unmoved_gap` the same part at t = 0: what would be left if the intercepts had no gradient.
     """
 
     objective: float
@@ -60,6 +60,7 @@ class Certificate:
     coefficient_gap: float
     grad_norm: float
     shift: float
+    unmoved_gap: float
 
     def holds(self, tol: float) -> bool:
         """Whether the gap is at most `tol` relative to the objective."""
@@ -110,7 +111,7 @@ def certify(
     allowance = 8 * EPS * objective
     if intercept is None:
         gap = (float(np.linalg.norm(per_feature * uncentred)) + rounding) ** 2 + allowance
-        return Certificate(objective, gap, gap, float(np.linalg.norm(uncentred)), 0.0)
+        return Certificate(objective, gap, gap, float(np.linalg.norm(uncentred)), 0.0, gap)
 
     mean_probability = targets.frequency + excess
     # The rounding of c_j likewise: a few eps in Σ π_i |p_ij − y_ij|, which is at most p̄_j + ȳ_j and at most Σ π_i ℓ_i.
@@ -126,5 +127,7 @@ def certify(
     moved = (1 - t) * gradient_sum - t * targets.centred_sums + penalty * coef
     coefficient_gap = (float(np.linalg.norm(per_feature * moved)) + rounding) ** 2 + allowance
     gap = coefficient_gap + t * divergence
+    unmoved = gradient_sum + penalty * coef
+    unmoved_gap = (float(np.linalg.norm(per_feature * unmoved)) + rounding) ** 2 + allowance
     grad_norm = float(np.hypot(np.linalg.norm(uncentred), np.linalg.norm(excess)))
-    return Certificate(objective, gap, coefficient_gap, grad_norm, t)
+    return Certificate(objective, gap, coefficient_gap, grad_norm, t, unmoved_gap)

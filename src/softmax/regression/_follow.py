@@ -288,7 +288,7 @@ class _Fit:
     def _certify(self, at: Evaluation) -> Certificate:
         if self.objective.has_intercept and not np.all(self.objective.frequency + at.excess > 0.0):
             # A step so long that a class has lost all probability says nothing of the optimum.
-            return Certificate(at.value, np.inf, np.inf, float(np.linalg.norm(at.gradient)), 1.0)
+            return Certificate(at.value, np.inf, np.inf, float(np.linalg.norm(at.gradient)), 1.0, np.inf)
         return certify(
             coef=at.coef,
             intercept=at.intercept if self.objective.has_intercept else None,

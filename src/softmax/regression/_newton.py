@@ -158,17 +158,18 @@ class Run:
     def _aim(self) -> None:
         """The direction of the next step."""
         certificate = self.certificate
-        intercepts_left = certificate.coefficient_gap <= 0.5 * self.tol * certificate.objective
+        intercepts_left = certificate.unmoved_gap <= 0.5 * self.tol * certificate.objective
         if self.targets is not None and intercepts_left and self.stalls == 0 and self.note != "intercepts":
             self.direction, self.cg, self.note = _intercept_step(self.objective, self.now), 0, "intercepts"
             self.promised = 0.0
             return
+        # Where a step of the intercepts alone has not sufficed, both are solved for together.
+        enough = _enough(self.objective, certificate, self.tol, jointly=self.note == "intercepts")
         damping = self.damping.row
         self.damped = damping is not None
         preconditioner, self.note, limit = self.scheme.prepare(self.objective, self.cg, self.damping)
         # Products only find a direction: float32 will do, until a short step or none at all says that it did not.
         self.objective.single = self.scheme.single and self.stalls == 0 and self.full_step
-        enough = _enough(self.objective, certificate, self.tol)
         self.direction, residual, self.cg = conjugate_gradients(
             self.objective, self.now, preconditioner, limit, enough, damping
         )
@@ -186,7 +187,7 @@ class Run:
             fall = np.inf
             if self.direction is not None and not self.damped:
                 fall = max(0.0, -0.5 * float(np.vdot(now.gradient, self.direction)))
-            return Certificate(now.value, fall, fall, float(np.linalg.norm(now.gradient)), 0.0)
+            return Certificate(now.value, fall, fall, float(np.linalg.norm(now.gradient)), 0.0, fall)
         return certify(
             coef=now.coef,
             intercept=now.intercept if self.objective.has_intercept else None,
@@ -215,8 +216,12 @@ class Run:
             self.progress(self.iteration, passes, certificate.objective, certificate.gap)
 
 
-def _enough(objective: MultinomialObjective, certificate: Certificate, tol: float) -> Callable[[Floats], bool]:
-    """Return a test of the residual of the Newton system: whether a gradient that small would be certified."""
+def _enough(
+    objective: MultinomialObjective, certificate: Certificate, tol: float, *, jointly: bool
+) -> Callable[[Floats], bool]:
+    """Return a test of the residual of the Newton system: whether a gradient that small would be certified, once a step
+    of the intercepts has followed, or, `jointly`, without one.
+    """
     if not objective.ridge.all():
         return lambda residual: False
     target = 0.1 * tol * certificate.objective
@@ -227,10 +232,10 @@ def _enough(objective: MultinomialObjective, certificate: Certificate, tol: floa
         if not objective.has_intercept:
             return float(np.linalg.norm(residual * scale)) ** 2 <= target
         coefficients_do = float(np.linalg.norm(residual[:, :-1] * scale)) ** 2 <= target
+        if not (coefficients_do and jointly):
+            return coefficients_do
         # The repair of the intercepts costs about t·log K with t = max c_j / p̄_j.
-        return bool(
-            coefficients_do and np.max(np.abs(residual[:, -1]) / frequency) * (1 + np.log(len(frequency))) <= target
-        )
+        return bool(np.max(np.abs(residual[:, -1]) / frequency) * (1 + np.log(len(frequency))) <= target)
 
     return enough
 
