@@ -47,7 +47,8 @@ def test_the_temperature_is_that_of_scipy(true, kind):
     expected = by_scipy(logits, y, weights)
     np.testing.assert_allclose(found, expected[0], rtol=3e-6)
     np.testing.assert_allclose([before, after], expected[1:], rtol=1e-12)
-    assert after <= expected[2] + 1e-15
+    # Means of 2000 losses are rounded differently by different sums.
+    assert after <= expected[2] * (1 + 1e-12)
     if kind == "labels":
         assert 0.75 < found / true < 1.25
 
