@@ -106,7 +106,8 @@ def shared_data(name):
 def test_agrees_with_logistic_regression_on_raw_units(name, rows):
     X, y = shared_data(name)
     X, y = X[:rows], y[:rows]
-    model = sm.SoftmaxRegression(tol=1e-10).fit(X, y)
+    # Probabilities differ by about the root of the gap.
+    model = sm.SoftmaxRegression(tol=1e-12).fit(X, y)
     assert_same_model(model, theirs(X, y, tol=1e-9), X)
 
 

@@ -48,12 +48,11 @@ class _Matrix:
         """Zeros for R·K = `size` gradients; with `rough` they may be summed in float32."""
         return np.zeros((size, self.d))
 
-    def collected(self, accumulators: list[Any], size: int, n_classes: int) -> Any:
-        """The sum of accumulators, in their order, as float64 (R·K, d)."""
-        total = accumulators[0]
+    def collect(self, accumulators: list[Any], n_classes: int, own: slice, out: Any) -> None:
+        """Put the sum of accumulators, in their order, for the features `own` into out, float64 (R·K, features)."""
+        out[...] = accumulators[0][:, own]
         for part in accumulators[1:]:
-            total += part
-        return total
+            out += part[:, own]
 
     def kept_size(self, n_classes: int) -> int:
         """How many probabilities `kept` holds."""

@@ -23,6 +23,7 @@ from ._objective import Evaluation, MultinomialObjective
 from ._preconditioners import Preconditioner, contrast_eigen
 from ._problem import Progress
 from ._rows import Floats
+from ._slices import add_multiple, dot, multiply_and_add
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -261,25 +262,26 @@ def conjugate_gradients(
         return image, np.zeros_like(residual), 0
     solution = np.zeros_like(residual)
     direction = image
-    size = float(np.vdot(residual, image))
+    workers = objective.rows.workers
+    size = dot(workers, residual, image)
     goal = forcing**2 * size
     for step in range(1, limit + 1):
         curved = objective.hessian_product(direction)
         if damping is not None:
             curved += damping * direction
-        curvature = float(np.vdot(direction, curved))
+        curvature = dot(workers, direction, curved)
         if not curvature > 0.0:
             return (solution if step > 1 else direction), residual, step
         length = size / curvature
-        solution += length * direction
-        residual -= length * curved
+        add_multiple(workers, solution, length, direction)
+        add_multiple(workers, residual, -length, curved)
         if enough(residual):
             return solution, residual, step
         image = preconditioner.solve(residual)
-        new_size = float(np.vdot(residual, image))
+        new_size = dot(workers, residual, image)
         if not new_size > goal:
             return solution, residual, step
-        direction = image + (new_size / size) * direction
+        multiply_and_add(workers, direction, new_size / size, image)
         size = new_size
     return solution, residual, limit
 

@@ -23,6 +23,7 @@ from scipy.linalg.blas import dsyrk
 
 from ._problem import Problem
 from ._rows import DenseRows, Floats, SparseRows, mirrored, sum_in_order
+from ._slices import over_features
 
 # The probabilities may take a quarter of the free memory, and no more than this.
 MEMORY_LIMIT = 1 << 31
@@ -151,8 +152,11 @@ class MultinomialObjective:
 
     # One pass.
 
-    def _pass(self, single: bool, rough: bool, count: int, task: Any) -> tuple[Any, Floats, Floats]:
-        """(sums of losses, of gradients, of excesses) over spans; task(span, losses, gradient, excess) adds to them."""
+    def _pass(self, single: bool, rough: bool, count: int, task: Any) -> tuple[Floats, Floats, Floats]:
+        """Mean losses (count,), gradients (count·K, p), those of intercepts last, and the excesses (count·K,).
+
+        task(span, losses, gradient, excess) adds to the sums over a span.
+        """
         rows, matrix, k = self.rows, self.rows.matrix, self.n_classes
         size = count * k
 
@@ -166,11 +170,20 @@ class MultinomialObjective:
         losses = sum_in_order([part[0] for part in parts])
         excess = sum_in_order([part[2] for part in parts])
         excess /= rows.total_weight
-        gradient = matrix.collected([part[1] for part in parts], size, k)
-        gradient /= rows.total_weight
         far = self._far[single]
+        centre = rows.mean - self._origin(single) if far else rows.mean
+        gradient = np.empty((size, self.shape[1]))
+
+        def collect(own: slice) -> None:
+            part = gradient[:, own]
+            matrix.collect([part[1] for part in parts], k, own, part)
+            part /= rows.total_weight
+            if self.has_intercept:
+                part -= np.outer(excess, centre[own])
+
+        over_features(rows.workers, (size, rows.d), collect)
         if self.has_intercept:
-            gradient -= np.outer(excess, rows.mean - self._origin(single) if far else rows.mean)
+            gradient[:, -1] = excess
         return losses / rows.total_weight, gradient, excess
 
     def evaluate(self, point: Floats) -> Evaluation:
@@ -196,7 +209,8 @@ class MultinomialObjective:
         def task(span: tuple[int, int], losses: Floats, gradient: Any, excess: Floats) -> None:
             matrix.evaluate(*span, at, origin, self.goal, kept, losses, gradient, excess)
 
-        return self._pass(single, False, len(coef) // self.n_classes, task)
+        losses, gradient, excess = self._pass(single, False, len(coef) // self.n_classes, task)
+        return losses, gradient[:, : self.rows.d], excess
 
     def _evaluation(
         self, point: Floats, coef: Floats, intercept: Floats, loss: float, gradient_sum: Floats, excess: Floats
@@ -252,10 +266,13 @@ class MultinomialObjective:
             else:
                 matrix.product_anew(*span, at, move, shift, self.goal, gradient, excess)
 
-        _, product, excess = self._pass(single, True, len(direction) // self.n_classes, task)
-        result = self.joined(product, excess)
-        result += self._ridge_row * direction
-        return result
+        _, product, _ = self._pass(single, True, len(direction) // self.n_classes, task)
+
+        def add_penalty(own: slice) -> None:
+            product[:, own] += self._ridge_row[own] * direction[:, own]
+
+        over_features(self.rows.workers, product.shape, add_penalty)
+        return product
 
     def along(self, point: Floats, direction: Floats, steps: Floats) -> tuple[Floats, Floats]:
         """f(point + t·direction) and its derivative in t, for every t of `steps`, in one pass; the point of Hessian

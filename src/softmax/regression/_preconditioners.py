@@ -14,6 +14,8 @@ import scipy.linalg
 from ._objective import MultinomialObjective
 from ._rows import Floats
 from ._sampling import drawn_rows
+from ._slices import over_features
+from ._threads import Workers
 
 
 class Preconditioner(Protocol):
@@ -32,8 +34,14 @@ class KroneckerInverse:
     """
 
     def __init__(
-        self, covariance: Floats, ridge: Floats, intercept: bool, idle: npt.NDArray[np.bool_] | None = None
+        self,
+        covariance: Floats,
+        ridge: Floats,
+        intercept: bool,
+        idle: npt.NDArray[np.bool_] | None = None,
+        workers: Workers | None = None,
     ) -> None:
+        self._workers = workers or Workers(None)
         self._intercept = intercept
         self._idle = None if idle is None or not idle.any() else np.flatnonzero(idle)
         self._vectors: Floats | None = None
@@ -66,16 +74,33 @@ class KroneckerInverse:
         if self._idle is not None:
             residual = residual.copy()
             residual[:, self._idle] = 0.0
-        rotated = self._class_vectors.T @ (residual[:, :-1] if self._intercept else residual)
-        scale = np.outer(self._class_values, np.maximum(self._values, self._floor)) + self._penalty
-        rotated = rotated / scale if self._vectors is None else ((rotated @ self._vectors) / scale) @ self._vectors.T
+        solution = np.empty(residual.shape)
         if self._intercept:
-            constant = (self._class_vectors.T @ residual[:, -1]) / self._class_values
-            rotated = np.column_stack([rotated, constant])
-        solution: Floats = self._class_vectors @ rotated
+            solution[:, -1] = self._class_vectors @ ((self._class_vectors.T @ residual[:, -1]) / self._class_values)
+        if self._vectors is None:
+            self._solve_apart(residual, solution)
+        else:
+            rotated = self._class_vectors.T @ residual[:, : len(self._values)]
+            rotated = ((rotated @ self._vectors) / self._scale(slice(None))) @ self._vectors.T
+            solution[:, : len(self._values)] = self._class_vectors @ rotated
         if self._idle is not None:
             solution[:, self._idle] = 0.0
         return solution
+
+    def _scale(self, own: slice) -> Floats:
+        penalty = self._penalty[own]
+        scale: Floats = np.outer(self._class_values, np.maximum(self._values[own], self._floor)) + penalty
+        return scale
+
+    def _solve_apart(self, residual: Floats, solution: Floats) -> None:
+        """Fill the coefficients of a solution where each feature stands alone, in slices of features."""
+
+        def solve(own: slice) -> None:
+            rotated = self._class_vectors.T @ residual[:, own]
+            rotated /= self._scale(own)
+            solution[:, own] = self._class_vectors @ rotated
+
+        over_features(self._workers, (len(residual), len(self._values)), solve)
 
 
 def contrast_eigen(class_covariance: Floats) -> tuple[Floats, Floats]:

@@ -118,7 +118,7 @@ def solve_smooth(
     rows.flat |= _constant_columns(rows)
     objective = MultinomialObjective(rows, problem)
     covariance = rows.second_moment() if rows.d <= COVARIANCE_LIMIT else rows.spread**2
-    inverse = KroneckerInverse(covariance, problem.ridge, intercept, rows.flat & (problem.ridge == 0))
+    inverse = KroneckerInverse(covariance, problem.ridge, intercept, rows.flat & (problem.ridge == 0), workers)
     cold = np.zeros(objective.shape)
     if intercept:
         logs = np.log(objective.frequency)

@@ -81,11 +81,11 @@ class Dense:
     def accumulator(self, size: int, n_classes: int, single: bool, rough: bool) -> Any:
         return np.zeros((_padded(size, 4), _padded(self.d, REGISTER // (4 if single else 8))))
 
-    def collected(self, accumulators: list[Any], size: int, n_classes: int) -> Any:
-        total = accumulators[0]
+    def collect(self, accumulators: list[Any], n_classes: int, own: slice, out: Any) -> None:
+        whole = slice(len(out)), own
+        out[...] = accumulators[0][whole]
         for part in accumulators[1:]:
-            total += part
-        return total[:size, : self.d]
+            out += part[whole]
 
     def kept_block(self, kept: Any, n_classes: int, start: int, stop: int) -> Any:
         end = min(_padded(stop, self.tile), _padded(self.n, self.tile))
@@ -249,13 +249,12 @@ class Sparse:
         padded = _padded(n_classes, REGISTER // (4 if single else 8))
         return np.zeros((self.d, size // n_classes, padded), np.float32 if rough and single else np.float64)
 
-    def collected(self, accumulators: list[Any], size: int, n_classes: int) -> Any:
-        total = accumulators[0]
+    def collect(self, accumulators: list[Any], n_classes: int, own: slice, out: Any) -> None:
+        total = accumulators[0][own]
         for part in accumulators[1:]:
-            total += part
-        result = np.empty((size // n_classes, n_classes, self.d))
-        result[...] = total[:, :, :n_classes].transpose(1, 2, 0)
-        return result.reshape(size, self.d)
+            total += part[own]
+        turned = out.reshape(len(out) // n_classes, n_classes, out.shape[1])
+        turned[...] = total[:, :, :n_classes].transpose(1, 2, 0)
 
     def kept_block(self, kept: Any, n_classes: int, start: int, stop: int) -> Any:
         return kept[n_classes * start : n_classes * stop].reshape(-1, n_classes).T
