@@ -211,6 +211,19 @@ def test_rows_are_shifted(kernels, storage, single):
     np.testing.assert_allclose(got, (np.exp(logp) - case.y).T @ case.dense, atol=1e-3 if single else 1e-11)
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("storage", STORAGES)
+def test_moments_of_features_by_class(kernels, storage, shape):
+    case = Case(kernels, storage, *shape, shift=storage in ("C", "float32 F"))
+    q = case.rng.random((case.k, case.n))
+    total = case.matrix.accumulator(2 * case.k, case.k, True, True)
+    for start, stop in case.spans():
+        case.matrix.moments(start, stop, q[:, start:stop], case.shift, total)
+    expected = np.concatenate([q @ case.dense, q @ case.dense**2])
+    got = collected(case, total, 2 * case.k)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("storage", ["C", "csr"])
 def test_probabilities_in_float64(kernels, storage):
     case = Case(kernels, storage, 101, 9, 7, offset=True)

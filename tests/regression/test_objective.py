@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
 from scipy.special import log_softmax
 
 from softmax.regression import _rows
 from softmax.regression._objective import MultinomialObjective
-from softmax.regression._preconditioners import FactoredHessian, KroneckerInverse
+from softmax.regression._preconditioners import DiagonalInverse, FactoredHessian, KroneckerInverse
 from softmax.regression._problem import Problem
-from softmax.regression._rows import DenseRows
+from softmax.regression._rows import DenseRows, rows_of
 from softmax.regression._threads import Workers
 
 N, D, K = 203, 5, 4
@@ -145,6 +146,45 @@ def test_the_kronecker_inverse_is_exact_where_all_rows_agree(intercept):
         residual = np.random.default_rng(5).standard_normal(objective.shape)
         residual -= residual.mean(axis=0)
         np.testing.assert_allclose(objective.hessian_product(inverse.solve(residual)), residual, atol=1e-6)
+
+
+@pytest.mark.parametrize("intercept", [True, False], ids=["intercept", "no-intercept"])
+@pytest.mark.parametrize("storage", ["dense", "far", "sparse"])
+@pytest.mark.parametrize("memory", [None, 0])
+def test_the_diagonal_of_the_hessian(small_blocks, storage, intercept, memory):
+    X, labels, weights = data()
+    X = X * np.where(np.arange(D) % 2, 1.0, 50.0)
+    if storage == "far":
+        X[:, 0] += 1e5
+    with Workers(2) as workers:
+        rows = rows_of(scipy.sparse.csr_array(X) if storage == "sparse" else X, weights, K, intercept, workers)
+        problem = Problem(rows.X, labels, K, np.full(D, PENALTY), intercept=intercept)
+        objective = MultinomialObjective(rows, problem, memory=memory)
+        objective.evaluate(0.01 * np.random.default_rng(2).standard_normal(objective.shape))
+        diagonal = objective.hessian_diagonal()
+        for k, j in np.ndindex(K, D):
+            unit = np.zeros(objective.shape)
+            unit[k, j] = 1.0
+            expected = objective.hessian_product(unit)[k, j] - PENALTY
+            np.testing.assert_allclose(diagonal[k, j], expected, rtol=2e-4, atol=1e-30)
+
+
+@pytest.mark.parametrize("intercept", [True, False], ids=["intercept", "no-intercept"])
+def test_the_diagonal_inverse_on_contrasts(intercept):
+    """What it returns solves the system of the diagonal, up to a multiple of 1 in each column."""
+    X, labels, weights = data()
+    with Workers(None) as workers:
+        rows = DenseRows(X, weights, K, intercept, workers)
+        objective = objective_of(rows, labels, intercept)
+        objective.evaluate(np.random.default_rng(2).standard_normal(objective.shape))
+        kronecker = KroneckerInverse(rows.spread**2, np.full(D, PENALTY), intercept)
+        kronecker.update(objective.class_covariance())
+        residual = np.random.default_rng(5).standard_normal(objective.shape)
+        residual -= residual.mean(axis=0)
+        solution = DiagonalInverse(objective, kronecker).solve(residual)
+        np.testing.assert_allclose(solution.sum(axis=0), 0.0, atol=1e-12 * np.abs(solution).max())
+        left = (objective.hessian_diagonal() + PENALTY) * solution[:, :D] - residual[:, :D]
+        np.testing.assert_allclose(left, np.broadcast_to(left[0], left.shape), rtol=1e-9, atol=1e-12)
 
 
 def test_sums_repeat_bitwise_at_a_fixed_number_of_threads(small_blocks):

@@ -4,9 +4,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import softmax as sm
-from softmax.regression import _newton
+from softmax.regression import _newton, _solvers
 from softmax.regression._solvers import FACTOR_LIMIT, choose_solver
 
 
@@ -53,6 +54,34 @@ def test_both_solvers_find_one_optimum():
     one, other = (sm.SoftmaxRegression(10.0, solver=name, tol=1e-10).fit(X, y) for name in ("newton", "newton-cg"))
     assert one.status_ == other.status_ == "certified"
     np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("storage", [np.asarray, scipy.sparse.csr_array])
+@pytest.mark.parametrize("options", [{}, {"fit_intercept": False}, {"penalty_weights": np.arange(1.0, 41)}], ids=str)
+def test_many_features_take_the_diagonal_and_find_the_same_optimum(monkeypatch, storage, options):
+    X, y = blobs(500, 40, 12)
+    X[np.abs(X) < 1.0] = 0.0
+    X[:, 3] = 0.0
+    expected = sm.SoftmaxRegression(10.0, tol=1e-10, **options).fit(X, y)
+    monkeypatch.setattr(_solvers, "COVARIANCE_LIMIT", 39)
+    model = sm.SoftmaxRegression(10.0, solver="newton-cg", tol=1e-10, **options).fit(storage(X), y)
+    assert model.status_ == "certified"
+    assert {"kronecker", "diagonal"} <= set(preconditioners(model))
+    np.testing.assert_allclose(model.predict_proba(X), expected.predict_proba(X), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:The coefficients are not determined along one direction, mostly column 7")
+def test_the_diagonal_takes_unpenalised_and_constant_features(monkeypatch):
+    X, y = blobs(500, 40, 5, spread=0.2)
+    X[:, 7] = 2.5
+    weights = np.ones(40)
+    weights[[2, 7]] = 0.0
+    expected = sm.SoftmaxRegression(penalty_weights=weights).fit(X, y)
+    monkeypatch.setattr(_solvers, "COVARIANCE_LIMIT", 39)
+    model = sm.SoftmaxRegression(penalty_weights=weights, solver="newton-cg").fit(X, y)
+    assert model.status_ == expected.status_ == "estimated"
+    assert not model.coef_[:, 7].any()
+    np.testing.assert_allclose(model.predict_proba(X), expected.predict_proba(X), atol=1e-4)
 
 
 @pytest.mark.parametrize("solver", ["newton", "newton-cg"])

@@ -54,6 +54,13 @@ class _Matrix:
         for part in accumulators[1:]:
             out += part[:, own]
 
+    def moments(self, start: int, stop: int, q: Any, shift: Any, total: Any) -> None:
+        """Add Σ_i q_ki x_i and behind them Σ_i q_ki x_i² to an accumulator of two sets; q (K, stop − start)."""
+        for first, last in self._blocks(start, stop):
+            x, own = self._block(first, last, shift, np.float64), q[:, first - start : last - start]
+            total[: len(q)] += self._gradient(own, x)
+            total[len(q) :] += self._gradient(own, self._square(x))
+
     def kept_size(self, n_classes: int) -> int:
         """How many probabilities `kept` holds."""
         return n_classes * int(self.n)
@@ -73,6 +80,9 @@ class _Matrix:
         raise NotImplementedError
 
     def _gradient(self, residual: Any, x: Any) -> Any:
+        raise NotImplementedError
+
+    def _square(self, x: Any) -> Any:
         raise NotImplementedError
 
     def _z(self, start: int, stop: int, at: Any, shift: Any, offset: Any) -> tuple[Any, Any]:
@@ -221,6 +231,9 @@ class Dense(_Matrix):
     def _gradient(self, residual: Any, x: Any) -> Any:
         return residual @ x
 
+    def _square(self, x: Any) -> Any:
+        return x * x
+
 
 class Sparse(_Matrix):
     """A SciPy CSR matrix or array of float32 or float64."""
@@ -250,6 +263,9 @@ class Sparse(_Matrix):
 
     def _gradient(self, residual: Any, x: Any) -> Any:
         return (x.T @ residual.T).T
+
+    def _square(self, x: Any) -> Any:
+        return x.power(2)
 
 
 def _residual(z: Any, goal: Any, start: int, stop: int) -> tuple[float, Any]:

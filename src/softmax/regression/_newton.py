@@ -34,18 +34,18 @@ STEEP = 0.3
 SUFFICIENT_DECREASE = 1e-4
 MAX_STALLS = 3
 MAX_ZOOMS = 8
-# Conjugate gradients reduce the residual to this share.
-FORCING = 0.1
 
 
 class Scheme(Protocol):
     """Chooses the preconditioner of each iteration.
 
-    `single` says that products may be taken in float32, `damped` that steps are to be damped.
+    `single` says that products may be taken in float32, `damped` that steps are to be damped, `forcing` to which share
+    conjugate gradients reduce the residual.
     """
 
     single: bool
     damped: bool
+    forcing: float
 
     def prepare(
         self, objective: MultinomialObjective, last_cg: int, damping: Damping
@@ -172,7 +172,7 @@ class Run:
         # Products only find a direction: float32 will do, until a short step or none at all says that it did not.
         self.objective.single = self.scheme.single and self.stalls == 0 and self.full_step
         self.direction, residual, self.cg = conjugate_gradients(
-            self.objective, self.now, preconditioner, limit, enough, damping
+            self.objective, self.now, preconditioner, limit, enough, damping, self.scheme.forcing
         )
         # −⟨∇f, v⟩ − ½⟨v, Hv⟩, where (H + damping)·v = −∇f − residual.
         pulled = residual - self.now.gradient
@@ -247,8 +247,8 @@ def conjugate_gradients(
     preconditioner: Preconditioner,
     limit: int,
     enough: Callable[[Floats], bool],
-    damping: Floats | None = None,
-    forcing: float = FORCING,
+    damping: Floats | None,
+    forcing: float,
 ) -> tuple[Floats, Floats, int]:
     """An approximate Newton direction (K, p), what is left of the system, and the number of steps it took.
 

@@ -27,6 +27,7 @@ from ._slices import over_features
 
 # The probabilities may take a quarter of the free memory, and no more than this.
 MEMORY_LIMIT = 1 << 31
+SINGLE_EPS = float(np.finfo(np.float32).eps)
 # Rows that a Hessian is assembled from at a time: their (m, K·p) matrix should stay in cache.
 ASSEMBLY_ELEMENTS = 1 << 18
 
@@ -350,6 +351,39 @@ class MultinomialObjective:
         p = self._kept_probabilities(start, stop)
         curvature: Floats = p * (1.0 - p) * self._weights_of(slice(start, stop))
         return curvature
+
+    def hessian_diagonal(self) -> Floats:
+        """Σ_i π_i p_ik (1 − p_ik) (x_ij − mean_j)², (K, d): the diagonal of the loss's Hessian, in one pass over X.
+
+        Sums over sparse rows are in float32.
+        """
+        rows, k = self.rows, self.n_classes
+        shift = rows.origin if self._far[False] else self.ridge[:0]
+        centre = rows.mean - rows.origin if self._far[False] else rows.mean
+
+        def span_pass(span: tuple[int, int]) -> tuple[Any, Floats]:
+            total, weight = rows.matrix.accumulator(2 * k, k, True, True), np.zeros((k, 1))
+            for start in range(*span, rows.block_rows):
+                stop = min(start + rows.block_rows, span[1])
+                curvature = self.class_curvature(start, stop)
+                weight += curvature.sum(axis=1, keepdims=True)
+                rows.matrix.moments(start, stop, curvature, shift, total)
+            return total, weight
+
+        rows.count_pass()
+        parts = rows.run(span_pass, 2 * k * rows.d)
+        weight = sum_in_order([part[1] for part in parts])
+        diagonal = np.empty((k, rows.d))
+
+        def collect(own: slice) -> None:
+            sums = np.empty((2 * k, own.stop - own.start))
+            rows.matrix.collect([part[0] for part in parts], k, own, sums)
+            centred = sums[k:] - centre[own] * (2.0 * sums[:k] - centre[own] * weight)
+            # What is left of rounding must not pass for a curvature of 0.
+            diagonal[:, own] = np.maximum(centred, SINGLE_EPS * sums[k:]) / rows.total_weight
+
+        over_features(rows.workers, (2 * k, rows.d), collect)
+        return diagonal
 
     def row_curvature(self) -> Floats:
         """h_i = π_i (1 − Σ_k p_ik²), (n,): how much a row adds to the Hessian."""

@@ -74,15 +74,24 @@ class KroneckerInverse:
         if self._idle is not None:
             residual = residual.copy()
             residual[:, self._idle] = 0.0
-        solution = np.empty(residual.shape)
-        if self._intercept:
-            solution[:, -1] = self._class_vectors @ ((self._class_vectors.T @ residual[:, -1]) / self._class_values)
+        solution = self.beside_features(residual)
         if self._vectors is None:
             self._solve_apart(residual, solution)
         else:
             rotated = self._class_vectors.T @ residual[:, : len(self._values)]
             rotated = ((rotated @ self._vectors) / self._scale(slice(None))) @ self._vectors.T
             solution[:, : len(self._values)] = self._class_vectors @ rotated
+        return self.without_idle(solution)
+
+    def beside_features(self, residual: Floats) -> Floats:
+        """A matrix of the shape of the residual with the intercepts of the solution, and nothing yet for features."""
+        solution = np.empty(residual.shape)
+        if self._intercept:
+            solution[:, -1] = self._class_vectors @ ((self._class_vectors.T @ residual[:, -1]) / self._class_values)
+        return solution
+
+    def without_idle(self, solution: Floats) -> Floats:
+        """The solution, with 0 for idle features, in place."""
         if self._idle is not None:
             solution[:, self._idle] = 0.0
         return solution
@@ -101,6 +110,38 @@ class KroneckerInverse:
             solution[:, own] = self._class_vectors @ rotated
 
         over_features(self._workers, (len(residual), len(self._values)), solve)
+
+
+class DiagonalInverse:
+    """The inverse of diag h on contrasts for each feature, with h (K, d) the diagonal of the Hessian and its penalty at
+    the point where it was computed: D⁻¹ − D⁻¹ 1 1ᵀ D⁻¹ / (1ᵀ D⁻¹ 1), D = diag h_:j. The intercepts, features that are
+    constant and have no penalty: as `kronecker` treats them.
+
+    Where the rows in which a feature occurs are decided long before the others, as those of a word with one tag, no
+    covariance of classes that all features share is near their curvature.
+    """
+
+    def __init__(self, objective: MultinomialObjective, kronecker: KroneckerInverse) -> None:
+        self._kronecker = kronecker
+        self._workers = objective.rows.workers
+        self._inverse = objective.hessian_diagonal()
+        self._inverse += objective.ridge
+        tiny = float(np.finfo(np.float64).tiny)
+        self._floor = np.finfo(np.float64).eps * max(float(self._inverse.max(initial=0.0)), tiny)
+        np.reciprocal(np.maximum(self._inverse, self._floor, out=self._inverse), out=self._inverse)
+
+    def solve(self, residual: Floats) -> Floats:
+        """Apply it to a (K, p) matrix whose columns sum to 0 over the classes."""
+        solution = self._kronecker.beside_features(residual)
+
+        def solve(own: slice) -> None:
+            inverse = self._inverse[:, own]
+            scaled = inverse * residual[:, own]
+            scaled -= inverse * (scaled.sum(axis=0) / inverse.sum(axis=0))
+            solution[:, own] = scaled
+
+        over_features(self._workers, self._inverse.shape, solve)
+        return self._kronecker.without_idle(solution)
 
 
 def contrast_eigen(class_covariance: Floats) -> tuple[Floats, Floats]:

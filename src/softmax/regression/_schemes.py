@@ -4,8 +4,10 @@ import numpy as np
 
 from ._damping import Damping
 from ._objective import MultinomialObjective
-from ._preconditioners import FactoredHessian, KroneckerInverse, Preconditioner
+from ._preconditioners import DiagonalInverse, FactoredHessian, KroneckerInverse, Preconditioner
 
+# Conjugate gradients reduce the residual to this share.
+FORCING = 0.1
 # A Hessian is assembled from so many rows for each of its rows.
 ROWS_PER_PARAMETER = 10
 # Up to this number of multiplications an assembly costs no more than the overhead of a few passes.
@@ -20,6 +22,7 @@ class KroneckerScheme:
     """Kronecker preconditioner with the class covariance of the current point."""
 
     damped = False
+    forcing = FORCING
     single = True  # a pass is bound by its matrix products, which float32 halves
 
     def __init__(self, inverse: KroneckerInverse, limit: int = 200) -> None:
@@ -34,6 +37,32 @@ class KroneckerScheme:
         return self._inverse, "kronecker", self._limit
 
 
+class DiagonalScheme:
+    """The diagonal of the Hessian at each point, for features so many that their covariance is taken as diagonal.
+
+    The first step from a cold start is taken with the Kronecker inverse, which costs no pass.
+    """
+
+    damped = False
+    single = True
+    forcing = 0.3  # a new diagonal costs two or three products, and a short step wastes what is spent on it
+
+    def __init__(self, inverse: KroneckerInverse, exact_start: bool, limit: int = 200) -> None:
+        self._inverse = inverse
+        self._exact = exact_start
+        self._limit = limit
+
+    def prepare(
+        self, objective: MultinomialObjective, last_cg: int, damping: Damping
+    ) -> tuple[Preconditioner, str, int]:
+        """Compute the diagonal anew."""
+        self._inverse.update(objective.class_covariance())
+        if self._exact:
+            self._exact = False
+            return self._inverse, "kronecker", self._limit
+        return DiagonalInverse(objective, self._inverse), "diagonal", self._limit
+
+
 class StaleFactorScheme:
     """A factor of the Hessian, assembled anew only when that costs less than the CG steps it saves.
 
@@ -42,6 +71,7 @@ class StaleFactorScheme:
     """
 
     damped = True
+    forcing = FORCING
     single = False  # a pass is short, and raw units spread the entries of a product widely
 
     def __init__(self, inverse: KroneckerInverse, objective: MultinomialObjective, exact_start: bool) -> None:

@@ -17,7 +17,7 @@ from ._preconditioners import KroneckerInverse
 from ._problem import Problem, Progress, Solution
 from ._rows import DenseRows, Floats, SparseRows, rows_of
 from ._sampling import coarse_problem
-from ._schemes import KroneckerScheme, StaleFactorScheme
+from ._schemes import DiagonalScheme, KroneckerScheme, StaleFactorScheme
 from ._threads import Workers
 
 # Up to this number of parameters a factor of the whole Hessian costs less than the CG steps that it saves.
@@ -131,10 +131,13 @@ def solve_smooth(
         warm = objective.evaluate(objective.point_of(*start))
         begin = warm if warm.value < begin.value else objective.evaluate(cold)
     scheme: Scheme
-    if chosen == "newton-cg":
+    at_zero = not begin.coef.any() and problem.offset is None
+    if chosen == "newton":
+        scheme = StaleFactorScheme(inverse, objective, exact_start=at_zero)
+    elif rows.d <= COVARIANCE_LIMIT:
         scheme = KroneckerScheme(inverse)
     else:
-        scheme = StaleFactorScheme(inverse, objective, exact_start=not begin.coef.any() and problem.offset is None)
+        scheme = DiagonalScheme(inverse, exact_start=at_zero)
     run = Run(objective, begin, scheme, targets, tol=tol, max_iter=max_iter, progress=progress)
     result = run.minimise(SUSPECT if estimated else None)
     decision: Any = None

@@ -13,6 +13,8 @@ from .simd import LANES
 TILE = 48
 LARGE_TILE = 96
 LARGE_FROM = 64  # classes
+# Rows whose squares are taken at a time.
+MOMENT_ROWS = 256
 
 
 class _Memory:
@@ -86,6 +88,15 @@ class Dense:
         out[...] = accumulators[0][whole]
         for part in accumulators[1:]:
             out += part[whole]
+
+    def moments(self, start: int, stop: int, q: Any, shift: Any, total: Any) -> None:
+        for first in range(start, stop, MOMENT_ROWS):
+            own = slice(first, min(first + MOMENT_ROWS, stop))
+            x = self.X[own].astype(np.float64, copy=False)
+            x = x - shift if shift.size else x
+            here = q[:, own.start - start : own.stop - start]
+            total[: len(q), : self.d] += here @ x
+            total[len(q) : 2 * len(q), : self.d] += here @ (x * x)
 
     def kept_block(self, kept: Any, n_classes: int, start: int, stop: int) -> Any:
         end = min(_padded(stop, self.tile), _padded(self.n, self.tile))
@@ -232,6 +243,7 @@ class Sparse:
         self.n, self.d = X.shape
         ends = np.asarray(X.indptr, np.int64)
         self._x = tuple(flat_view(np.ascontiguousarray(x))[0] for x in (X.data, X.indices, ends))
+        self._squares: Any = None
 
     def kept_size(self, n_classes: int) -> int:
         return n_classes * int(self.n)
@@ -255,6 +267,17 @@ class Sparse:
             total += part[own]
         turned = out.reshape(len(out) // n_classes, n_classes, out.shape[1])
         turned[...] = total[:, :, :n_classes].transpose(1, 2, 0)
+
+    def moments(self, start: int, stop: int, q: Any, shift: Any, total: Any) -> None:
+        if self._squares is None:
+            data = np.square(self.X.data)
+            self._squares = flat_view(data)[0]
+        _, sets, size = total.shape
+        rows = np.zeros((stop - start, size), np.float32)
+        rows[:, : len(q)] = q.T
+        flat = rows.reshape(-1), total.reshape(-1)
+        for part, values in enumerate((self._x[0], self._squares)):
+            fit_sparse.scatter(values, *self._x[1:], start, stop, size, sets * size, part * size, *flat)
 
     def kept_block(self, kept: Any, n_classes: int, start: int, stop: int) -> Any:
         return kept[n_classes * start : n_classes * stop].reshape(-1, n_classes).T

@@ -357,6 +357,14 @@ def probabilities(values, columns, ends, start, stop, coef, constant, size, n_cl
 
 
 @kernel
+def scatter(values, columns, ends, start, stop, size, stride, place, r, total):
+    """Rows of total, `stride` apart, += values · rows of r (stop - start, S), from column `place` on."""
+    align_stack()
+    for row in range(start, stop):
+        _scatter(values, columns, ends[at(row)], ends[at(row + 1)], r, (row - start) * size, size, total, stride, place)
+
+
+@kernel
 def second_moment(values, columns, ends, start, stop, weights, total):
     """total (d, d), its lower triangle += Σ w x xᵀ; columns are sorted in each row."""
     align_stack()
