@@ -34,6 +34,8 @@ STEEP = 0.3
 SUFFICIENT_DECREASE = 1e-4
 MAX_STALLS = 3
 MAX_ZOOMS = 8
+# Without a bound on the gap the direction also tells how far the optimum is, and is found at least so precisely.
+ESTIMATE_FORCING = 0.1
 
 
 class Scheme(Protocol):
@@ -171,8 +173,9 @@ class Run:
         preconditioner, self.note, limit = self.scheme.prepare(self.objective, self.cg, self.damping)
         # Products only find a direction: float32 will do, until a short step or none at all says that it did not.
         self.objective.single = self.scheme.single and self.stalls == 0 and self.full_step
+        forcing = self.scheme.forcing if self.targets is not None else min(self.scheme.forcing, ESTIMATE_FORCING)
         self.direction, residual, self.cg = conjugate_gradients(
-            self.objective, self.now, preconditioner, limit, enough, damping, self.scheme.forcing
+            self.objective, self.now, preconditioner, limit, enough, damping, forcing
         )
         # −⟨∇f, v⟩ − ½⟨v, Hv⟩, where (H + damping)·v = −∇f − residual.
         pulled = residual - self.now.gradient
