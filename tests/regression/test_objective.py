@@ -162,15 +162,16 @@ def test_the_diagonal_of_the_hessian(small_blocks, storage, intercept, memory):
         objective = MultinomialObjective(rows, problem, memory=memory)
         objective.evaluate(0.01 * np.random.default_rng(2).standard_normal(objective.shape))
         diagonal = objective.hessian_diagonal()
-        for k, j in np.ndindex(K, D):
+        for k, j in np.ndindex(objective.shape):
             unit = np.zeros(objective.shape)
             unit[k, j] = 1.0
-            expected = objective.hessian_product(unit)[k, j] - PENALTY
+            expected = objective.hessian_product(unit)[k, j] - PENALTY * (j < D)
             np.testing.assert_allclose(diagonal[k, j], expected, rtol=2e-4, atol=1e-30)
 
 
 @pytest.mark.parametrize("intercept", [True, False], ids=["intercept", "no-intercept"])
-def test_the_diagonal_inverse_on_contrasts(intercept):
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "with-covariance"])
+def test_the_diagonal_inverse_on_contrasts(intercept, alone):
     """What it returns solves the system of the diagonal, up to a multiple of 1 in each column."""
     X, labels, weights = data()
     with Workers(None) as workers:
@@ -178,12 +179,17 @@ def test_the_diagonal_inverse_on_contrasts(intercept):
         objective = objective_of(rows, labels, intercept)
         objective.evaluate(np.random.default_rng(2).standard_normal(objective.shape))
         kronecker = KroneckerInverse(rows.spread**2, np.full(D, PENALTY), intercept)
-        kronecker.update(objective.class_covariance())
+        covariance = objective.class_covariance()
+        kronecker.update(covariance)
         residual = np.random.default_rng(5).standard_normal(objective.shape)
         residual -= residual.mean(axis=0)
-        solution = DiagonalInverse(objective, kronecker).solve(residual)
+        solution = DiagonalInverse(objective, None if alone else kronecker).solve(residual)
         np.testing.assert_allclose(solution.sum(axis=0), 0.0, atol=1e-12 * np.abs(solution).max())
-        left = (objective.hessian_diagonal() + PENALTY) * solution[:, :D] - residual[:, :D]
+        left = objective.hessian_diagonal() * solution - residual
+        left[:, :D] += PENALTY * solution[:, :D]
+        if intercept and not alone:
+            np.testing.assert_allclose(covariance @ solution[:, D], residual[:, D], atol=1e-12)
+            left[:, D] = 0.0
         np.testing.assert_allclose(left, np.broadcast_to(left[0], left.shape), rtol=1e-9, atol=1e-12)
 
 

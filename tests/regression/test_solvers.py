@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse
 
 import softmax as sm
-from softmax.regression import _newton, _solvers
+from softmax.regression import _newton, _objective, _solvers
 from softmax.regression._solvers import FACTOR_LIMIT, choose_solver
 
 
@@ -67,6 +67,18 @@ def test_many_features_take_the_diagonal_and_find_the_same_optimum(monkeypatch, 
     model = sm.SoftmaxRegression(10.0, solver="newton-cg", tol=1e-10, **options).fit(storage(X), y)
     assert model.status_ == "certified"
     assert {"kronecker", "diagonal"} <= set(preconditioners(model))
+    np.testing.assert_allclose(model.predict_proba(X), expected.predict_proba(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+def test_many_classes_do_without_their_covariance(monkeypatch, intercept):
+    X, y = blobs(500, 40, 12)
+    expected = sm.SoftmaxRegression(10.0, tol=1e-10, fit_intercept=intercept).fit(X, y)
+    monkeypatch.setattr(_objective, "CLASS_LIMIT", 11)
+    monkeypatch.setattr(_objective.MultinomialObjective, "class_covariance", None)
+    model = sm.SoftmaxRegression(10.0, solver="newton-cg", tol=1e-10, fit_intercept=intercept).fit(X, y)
+    assert model.status_ == "certified"
+    assert set(preconditioners(model)) == {"start", "diagonal"}
     np.testing.assert_allclose(model.predict_proba(X), expected.predict_proba(X), atol=1e-6)
 
 

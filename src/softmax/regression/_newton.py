@@ -162,12 +162,13 @@ class Run:
         """The direction of the next step."""
         certificate = self.certificate
         intercepts_left = certificate.unmoved_gap <= 0.5 * self.tol * certificate.objective
-        if self.targets is not None and intercepts_left and self.stalls == 0 and self.note != "intercepts":
+        apart = self.objective.few_classes and self.note != "intercepts"
+        if self.targets is not None and intercepts_left and self.stalls == 0 and apart:
             self.direction, self.cg, self.note = _intercept_step(self.objective, self.now), 0, "intercepts"
             self.promised = 0.0
             return
-        # Where a step of the intercepts alone has not sufficed, both are solved for together.
-        enough = _enough(self.objective, certificate, self.tol, jointly=self.note == "intercepts")
+        # Where a step of the intercepts alone has not sufficed, or costs too much, both are solved for together.
+        enough = _enough(self.objective, certificate, self.tol, jointly=not apart)
         damping = self.damping.row
         self.damped = damping is not None
         preconditioner, self.note, limit = self.scheme.prepare(self.objective, self.cg, self.damping)

@@ -27,6 +27,8 @@ from ._slices import over_features
 
 # The probabilities may take a quarter of the free memory, and no more than this.
 MEMORY_LIMIT = 1 << 31
+# The covariance of more classes than this, and its eigenvectors, would cost more than the fit.
+CLASS_LIMIT = 512
 SINGLE_EPS = float(np.finfo(np.float32).eps)
 # Rows that a Hessian is assembled from at a time: their (m, K·p) matrix should stay in cache.
 ASSEMBLY_ELEMENTS = 1 << 18
@@ -84,6 +86,11 @@ class MultinomialObjective:
     def penalty(self) -> float:
         """The ridge penalty of the first feature, for callers that know it to be the same for all."""
         return float(self.ridge[0])
+
+    @property
+    def few_classes(self) -> bool:
+        """Whether the covariance of the classes costs little beside a pass."""
+        return self.n_classes <= CLASS_LIMIT
 
     @property
     def keeps_probabilities(self) -> bool:
@@ -353,9 +360,8 @@ class MultinomialObjective:
         return curvature
 
     def hessian_diagonal(self) -> Floats:
-        """Σ_i π_i p_ik (1 − p_ik) (x_ij − mean_j)², (K, d): the diagonal of the loss's Hessian, in one pass over X.
-
-        Sums over sparse rows are in float32.
+        """Σ_i π_i p_ik (1 − p_ik) (x_ij − mean_j)², (K, p), with 1 in place of the square for intercepts: the diagonal
+        of the loss's Hessian, in one pass over X. Sums over sparse rows are in float32.
         """
         rows, k = self.rows, self.n_classes
         shift = rows.origin if self._far[False] else self.ridge[:0]
@@ -373,7 +379,8 @@ class MultinomialObjective:
         rows.count_pass()
         parts = rows.run(span_pass, 2 * k * rows.d)
         weight = sum_in_order([part[1] for part in parts])
-        diagonal = np.empty((k, rows.d))
+        diagonal = np.empty(self.shape)
+        diagonal[:, rows.d :] = weight / rows.total_weight
 
         def collect(own: slice) -> None:
             sums = np.empty((2 * k, own.stop - own.start))

@@ -74,27 +74,22 @@ class KroneckerInverse:
         if self._idle is not None:
             residual = residual.copy()
             residual[:, self._idle] = 0.0
-        solution = self.beside_features(residual)
+        solution = np.empty(residual.shape)
+        self.solve_intercepts(residual, solution)
         if self._vectors is None:
             self._solve_apart(residual, solution)
         else:
             rotated = self._class_vectors.T @ residual[:, : len(self._values)]
             rotated = ((rotated @ self._vectors) / self._scale(slice(None))) @ self._vectors.T
             solution[:, : len(self._values)] = self._class_vectors @ rotated
-        return self.without_idle(solution)
-
-    def beside_features(self, residual: Floats) -> Floats:
-        """A matrix of the shape of the residual with the intercepts of the solution, and nothing yet for features."""
-        solution = np.empty(residual.shape)
-        if self._intercept:
-            solution[:, -1] = self._class_vectors @ ((self._class_vectors.T @ residual[:, -1]) / self._class_values)
-        return solution
-
-    def without_idle(self, solution: Floats) -> Floats:
-        """The solution, with 0 for idle features, in place."""
         if self._idle is not None:
             solution[:, self._idle] = 0.0
         return solution
+
+    def solve_intercepts(self, residual: Floats, solution: Floats) -> None:
+        """Fill the intercepts of a solution, where there are any."""
+        if self._intercept:
+            solution[:, -1] = self._class_vectors @ ((self._class_vectors.T @ residual[:, -1]) / self._class_values)
 
     def _scale(self, own: slice) -> Floats:
         penalty = self._penalty[own]
@@ -113,26 +108,27 @@ class KroneckerInverse:
 
 
 class DiagonalInverse:
-    """The inverse of diag h on contrasts for each feature, with h (K, d) the diagonal of the Hessian and its penalty at
-    the point where it was computed: D⁻¹ − D⁻¹ 1 1ᵀ D⁻¹ / (1ᵀ D⁻¹ 1), D = diag h_:j. The intercepts, features that are
-    constant and have no penalty: as `kronecker` treats them.
+    """The inverse of diag h on contrasts for each feature, with h (K, p) the diagonal of the Hessian and its penalty at
+    the point where it was computed: D⁻¹ − D⁻¹ 1 1ᵀ D⁻¹ / (1ᵀ D⁻¹ 1), D = diag h_:j.
 
     Where the rows in which a feature occurs are decided long before the others, as those of a word with one tag, no
-    covariance of classes that all features share is near their curvature.
+    covariance of classes that all features share is near their curvature. Intercepts are like features, or, where
+    `kronecker` is given, as it treats them. `idle` features, constant and without penalty, get 0.
     """
 
-    def __init__(self, objective: MultinomialObjective, kronecker: KroneckerInverse) -> None:
+    def __init__(self, objective: MultinomialObjective, kronecker: KroneckerInverse | None = None) -> None:
         self._kronecker = kronecker
         self._workers = objective.rows.workers
-        self._inverse = objective.hessian_diagonal()
-        self._inverse += objective.ridge
-        tiny = float(np.finfo(np.float64).tiny)
-        self._floor = np.finfo(np.float64).eps * max(float(self._inverse.max(initial=0.0)), tiny)
-        np.reciprocal(np.maximum(self._inverse, self._floor, out=self._inverse), out=self._inverse)
+        self._idle = np.flatnonzero(objective.rows.flat & (objective.ridge == 0))
+        h = objective.hessian_diagonal()
+        h[:, : objective.rows.d] += objective.ridge
+        floor = np.finfo(np.float64).eps * max(float(h.max(initial=0.0)), float(np.finfo(np.float64).tiny))
+        np.maximum(h, floor, out=h)
+        self._inverse = np.reciprocal(h, out=h)
 
     def solve(self, residual: Floats) -> Floats:
         """Apply it to a (K, p) matrix whose columns sum to 0 over the classes."""
-        solution = self._kronecker.beside_features(residual)
+        solution = np.empty(residual.shape)
 
         def solve(own: slice) -> None:
             inverse = self._inverse[:, own]
@@ -140,8 +136,11 @@ class DiagonalInverse:
             scaled -= inverse * (scaled.sum(axis=0) / inverse.sum(axis=0))
             solution[:, own] = scaled
 
-        over_features(self._workers, self._inverse.shape, solve)
-        return self._kronecker.without_idle(solution)
+        over_features(self._workers, residual.shape, solve)
+        solution[:, self._idle] = 0.0
+        if self._kronecker is not None:
+            self._kronecker.solve_intercepts(residual, solution)
+        return solution
 
 
 def contrast_eigen(class_covariance: Floats) -> tuple[Floats, Floats]:

@@ -38,9 +38,9 @@ class KroneckerScheme:
 
 
 class DiagonalScheme:
-    """The diagonal of the Hessian at each point, for features so many that their covariance is taken as diagonal.
+    """The diagonal of the Hessian at each point, for features or classes so many that their covariance costs too much.
 
-    The first step from a cold start is taken with the Kronecker inverse, which costs no pass.
+    With few classes the first step from a cold start is taken with the Kronecker inverse, which costs no pass.
     """
 
     damped = False
@@ -56,9 +56,11 @@ class DiagonalScheme:
         self, objective: MultinomialObjective, last_cg: int, damping: Damping
     ) -> tuple[Preconditioner, str, int]:
         """Compute the diagonal anew."""
+        exact, self._exact = self._exact and objective.few_classes, False
+        if not objective.few_classes:
+            return DiagonalInverse(objective), "diagonal", self._limit
         self._inverse.update(objective.class_covariance())
-        if self._exact:
-            self._exact = False
+        if exact:
             return self._inverse, "kronecker", self._limit
         return DiagonalInverse(objective, self._inverse), "diagonal", self._limit
 

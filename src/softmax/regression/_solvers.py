@@ -117,7 +117,8 @@ def solve_smooth(
     rows = rows_of(problem.X, problem.weights, n_classes, intercept, workers)
     rows.flat |= _constant_columns(rows)
     objective = MultinomialObjective(rows, problem)
-    covariance = rows.second_moment() if rows.d <= COVARIANCE_LIMIT else rows.spread**2
+    full = rows.d <= COVARIANCE_LIMIT and objective.few_classes
+    covariance = rows.second_moment() if full else rows.spread**2
     inverse = KroneckerInverse(covariance, problem.ridge, intercept, rows.flat & (problem.ridge == 0), workers)
     cold = np.zeros(objective.shape)
     if intercept:
@@ -134,7 +135,7 @@ def solve_smooth(
     at_zero = not begin.coef.any() and problem.offset is None
     if chosen == "newton":
         scheme = StaleFactorScheme(inverse, objective, exact_start=at_zero)
-    elif rows.d <= COVARIANCE_LIMIT:
+    elif full:
         scheme = KroneckerScheme(inverse)
     else:
         scheme = DiagonalScheme(inverse, exact_start=at_zero)
