@@ -78,6 +78,7 @@ class MultinomialObjective:
         self._kept = np.empty(size if keeps else 0, np.float32)
         self._nothing = np.empty(0, np.float32)
         self._at: tuple[Floats, Floats] = (np.zeros((problem.n_classes, rows.d)), np.zeros(problem.n_classes))
+        self._prepared: dict[bool, Any] = {}
         self._ridge_row = np.append(self.ridge, 0.0) if self.has_intercept else self.ridge
         self._far = {single: bool(self._origin(single).any()) for single in (False, True)}
         self._quick = self._quick_passes()
@@ -200,10 +201,10 @@ class MultinomialObjective:
         if self._quick is not None and not (single and self._far[True]):
             self.rows.count_pass()
             coef, intercept, loss, sums, excess, gradient, pull = self._quick.evaluate(point, single)
-            self._at = (coef, intercept)
+            self._at, self._prepared = (coef, intercept), {}
             return Evaluation(point, coef, intercept, loss, loss + pull, sums, excess, gradient)
         coef, intercept = self.returned(point)
-        self._at = (coef, intercept)
+        self._at, self._prepared = (coef, intercept), {}
         losses, gradient_sum, excess = self._evaluate(coef, intercept, single, self._kept)
         return self._evaluation(point, coef, intercept, float(losses[0]), gradient_sum, excess)
 
@@ -315,9 +316,11 @@ class MultinomialObjective:
         return p
 
     def _prepared_point(self, single: bool) -> Any:
-        """The point of Hessian calls as the passes take it."""
-        constant, _ = self._constant(*self._at, single)
-        return self.rows.matrix.prepared(self._at[0], constant, self.n_classes, single)
+        """The point of Hessian calls as the passes take it, prepared once: a read of one block costs less than that."""
+        if single not in self._prepared:
+            constant, _ = self._constant(*self._at, single)
+            self._prepared[single] = self.rows.matrix.prepared(self._at[0], constant, self.n_classes, single)
+        return self._prepared[single]
 
     def _kept_probabilities(self, start: int, stop: int) -> npt.NDArray[Any]:
         """The same as they were kept, if they were: start and stop are those of a block."""
