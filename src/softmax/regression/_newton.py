@@ -309,6 +309,7 @@ def advance(
             if float(np.vdot(new.gradient, direction)) < STEEP * slope < -slack:
                 return _lengthened(objective, at, direction, new)
             return new, 1.0
+        del new  # four matrices of coefficients
     scale = 1.0
     for _ in range(MAX_ZOOMS):
         steps = scale * LENGTHS

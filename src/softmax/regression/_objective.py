@@ -23,7 +23,7 @@ from scipy.linalg.blas import dsyrk
 
 from ._problem import Problem
 from ._rows import DenseRows, Floats, SparseRows, mirrored, sum_in_order
-from ._slices import over_features
+from ._slices import SLICE, over_features
 
 # The probabilities may take a quarter of the free memory, and no more than this.
 MEMORY_LIMIT = 1 << 31
@@ -224,10 +224,12 @@ class MultinomialObjective:
     def _evaluation(
         self, point: Floats, coef: Floats, intercept: Floats, loss: float, gradient_sum: Floats, excess: Floats
     ) -> Evaluation:
-        pulled = coef * self.ridge
+        gradient = np.empty((len(coef), self.shape[1]))
+        gradient[:, self.rows.d :] = excess[:, None]
+        pulled = gradient[:, : self.rows.d]
+        np.multiply(coef, self.ridge, out=pulled)
         value = loss + 0.5 * _inner(pulled, coef)
         pulled += gradient_sum
-        gradient = self.joined(pulled, excess)
         return Evaluation(point, coef, intercept, loss, value, gradient_sum, excess, gradient)
 
     def evaluate_many(self, points: Sequence[Floats] | Floats) -> list[Evaluation]:
@@ -393,6 +395,7 @@ class MultinomialObjective:
             diagonal[:, own] = np.maximum(centred, SINGLE_EPS * sums[k:]) / rows.total_weight
 
         over_features(rows.workers, (2 * k, rows.d), collect)
+        self._prepared.pop(False, None)  # one more matrix of coefficients, not needed for products
         return diagonal
 
     def row_curvature(self) -> Floats:
@@ -546,8 +549,9 @@ def _times(matrix: Floats, vector: Floats) -> Floats:
 
 
 def _inner(a: Floats, b: Floats) -> float:
-    """Σ a b."""
-    return float((a * b).sum())
+    """Σ a b of two matrices, a few rows at a time: whole products of many coefficients would be one matrix more."""
+    step = max(1, SLICE // max(a.shape[1], 1))
+    return float(sum((a[i : i + step] * b[i : i + step]).sum() for i in range(0, len(a), step)))
 
 
 def _goal(problem: Problem, rows: DenseRows | SparseRows) -> Any:

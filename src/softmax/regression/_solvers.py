@@ -140,6 +140,7 @@ def solve_smooth(
     else:
         scheme = DiagonalScheme(inverse, exact_start=at_zero)
     run = Run(objective, begin, scheme, targets, tol=tol, max_iter=max_iter, progress=progress)
+    del begin, cold  # four matrices of coefficients, and one
     result = run.minimise(SUSPECT if estimated else None)
     decision: Any = None
     condition: Condition | None = None
