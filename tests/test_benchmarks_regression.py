@@ -349,14 +349,18 @@ class TestTasks:
 
     def test_the_warm_up_has_all_classes_and_a_penalty(self):
         X, y, K = small_data()
-        task = warm_up_of(Task("fit", X, y, K, (math.inf,)))
+        wide = np.tile(X, (1, 3000))
+        task = warm_up_of(Task("fit", wide, y, K, (math.inf,)))
         assert np.array_equal(np.bincount(task.y), np.minimum(np.bincount(y), 4))
         assert task.C == (1.0,)
+        assert len(warm_up_of(Task("fit", X, y, K, (1.0,))).y) == len(y)
         folds = warm_up_of(Task("cv", X, y, K, (1.0, 2.0, 3.0), folds=stratified_folds(y)))
         assert folds.count == 4
         rng = np.random.default_rng(0)
         many = warm_up_of(Task("fit", rng.standard_normal((3000, 2)), np.arange(3000) % 1000, 1000, (1.0,)))
         assert many.n_classes == many.y.max() + 1 == 200
+        long = warm_up_of(Task("fit", rng.standard_normal((100_000, 2)), np.arange(100_000) // 99_998, 2, (1.0,)))
+        assert 12_000 <= len(long.y) < 24_000 and np.bincount(long.y)[1] == 2
 
 
 class TestSearch:

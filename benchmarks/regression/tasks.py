@@ -106,16 +106,24 @@ def task_of(case: Case, data: Data) -> Task:
     )  # fmt: skip
 
 
+# A warm-up of at most so many coefficients has at least so many rows.
+FEW_COEFFICIENTS, ROWS_WARM = 3000, 12_000
+
+
 def warm_up_of(task: Task, per_class: int = 4) -> Task:
     """Return a little task of the same form, dtypes and features, to compile and load whatever a fit needs.
 
-    It has the same classes, or the first of very many, and always a penalty: so few rows are separable.
+    It has the same classes, or the first of very many, and always a penalty: so few rows are separable. Where a fit
+    has few coefficients its rows are also many enough for what a tool does to large data alone.
     """
     order = np.argsort(task.y, kind="stable")
     counts = np.bincount(task.y, minlength=task.n_classes)
     place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     n_classes = min(task.n_classes, MOST_CLASSES_WARM)
-    rows = np.sort(order[(place < per_class) & (task.y[order] < n_classes)])
+    chosen = (place < per_class) & (task.y[order] < n_classes)
+    if task.X.shape[1] * n_classes <= FEW_COEFFICIENTS and n_classes == task.n_classes:
+        chosen[:: max(1, len(order) // ROWS_WARM)] = True
+    rows = np.sort(order[chosen])
     y = task.y[rows]
     folds = batches = None
     if task.folds is not None:
