@@ -59,10 +59,9 @@ class SoftmaxRegression(CallbackSupport, LinearClassifierMixin, BaseEstimator): 
     solver : {"auto", "newton", "newton-cg"}, default="auto"
         For a smooth penalty without bounds: both are Newton's method with conjugate gradients. "newton" preconditions
         them with a factor of the whole Hessian, assembled from the rows that matter and kept from step to step; it
-        needs (K·d)² numbers. "newton-cg" preconditions with the Kronecker product of a class and a feature covariance; with more than 4096
-        features or 512 classes with the diagonal of the Hessian.
-        "auto" takes "newton" up to K·d = 3000. ``history_[0]`` says which, and why. An L1 penalty and bounds have their
-        own solvers.
+        needs (K·d)² numbers. "newton-cg" preconditions with the Kronecker product of a class and a feature covariance;
+        with more than 4096 features or 512 classes with the diagonal of the Hessian. "auto" takes "newton" up to
+        K·d = 3000. ``history_[0]`` says which, and why. An L1 penalty and bounds have their own solvers.
     tol : float, default=1e-6
         The fit stops when ``gap_ <= tol * objective_``.
     max_iter : int or None, default=None
