@@ -37,6 +37,8 @@ def matrix(storage, n, d, rng):
         return X
     X[rng.random((n, d)) < 0.6] = 0.0
     X[n // 2] = 0.0
+    if "repeated" in storage:
+        X = X[np.sort(rng.integers(0, n // 3 + 1, n))]
     dtype = np.float32 if "float32" in storage else np.float64
     sparse = scipy.sparse.csr_array(X.astype(dtype))
     if "int64" in storage:
@@ -100,7 +102,7 @@ class Case:
         return [(0, middle), (middle, self.n)] if middle else [(0, self.n)]
 
 
-STORAGES = ["C", "F", "strided", "float32", "float32 F", "csr", "csr float32 int64"]
+STORAGES = ["C", "F", "strided", "float32", "float32 F", "csr", "csr float32 int64", "csr repeated"]
 SHAPES = [(5, 1, 2), (97, 3, 3), (130, 13, 7), (64, 30, 26), (101, 9, 49), (40, 7, 150)]
 OPTIONS = [{}, {"soft": True, "weighted": True}, {"offset": True, "weighted": True}, {"soft": True, "offset": True}]
 
@@ -211,10 +213,14 @@ def test_rows_are_shifted(kernels, storage, single):
     np.testing.assert_allclose(got, (np.exp(logp) - case.y).T @ case.dense, atol=1e-3 if single else 1e-11)
 
 
+# The compiled passes over sparse rows take moments together with the probabilities.
+MOMENTS = [(name, storage) for name in SETS for storage in STORAGES if name == "portable" or "csr" not in storage]
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("storage", STORAGES)
-def test_moments_of_features_by_class(kernels, storage, shape):
-    case = Case(kernels, storage, *shape, shift=storage in ("C", "float32 F"))
+@pytest.mark.parametrize(("name", "storage"), MOMENTS)
+def test_moments_of_features_by_class(name, storage, shape):
+    case = Case(SETS[name], storage, *shape, shift=storage in ("C", "float32 F"))
     q = case.rng.random((case.k, case.n))
     total = case.matrix.accumulator(2 * case.k, case.k, True, True)
     for start, stop in case.spans():
@@ -222,6 +228,25 @@ def test_moments_of_features_by_class(kernels, storage, shape):
     expected = np.concatenate([q @ case.dense, q @ case.dense**2])
     got = collected(case, total, 2 * case.k)
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("options", [{}, {"weighted": True}, {"weighted": True, "offset": True}], ids=str)
+@pytest.mark.parametrize("storage", ["csr", "csr float32 int64", "csr repeated"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_curvature_moments(shape, storage, options):
+    case = Case(SETS.get("compiled") or pytest.skip("Numba is not installed"), storage, *shape, **options)
+    point = case.points(1)
+    p = softmax(case.logits(point)[:, 0] + case.offset, axis=1)
+    q = (case.w[:, None] * p * (1 - p)).T
+    for single in (False, True):
+        total = case.matrix.accumulator(2 * case.k, case.k, single, True)
+        weight = np.zeros((case.k, 1))
+        for span in case.spans():
+            case.matrix.curvature_moments(*span, case.prepared(point, single), case.goal, total, weight)
+        expected = np.concatenate([q @ case.dense, q @ case.dense**2])
+        got = collected(case, total, 2 * case.k)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        np.testing.assert_allclose(weight[:, 0], q.sum(axis=1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("storage", ["C", "csr"])

@@ -371,9 +371,15 @@ class MultinomialObjective:
         rows, k = self.rows, self.n_classes
         shift = rows.origin if self._far[False] else self.ridge[:0]
         centre = rows.mean - rows.origin if self._far[False] else rows.mean
+        at_once = hasattr(rows.matrix, "curvature_moments")
+        single = rows.allows_single or not at_once
+        at = self._prepared_point(single) if at_once else None
 
         def span_pass(span: tuple[int, int]) -> tuple[Any, Floats]:
-            total, weight = rows.matrix.accumulator(2 * k, k, True, True), np.zeros((k, 1))
+            total, weight = rows.matrix.accumulator(2 * k, k, single, True), np.zeros((k, 1))
+            if at_once:
+                rows.matrix.curvature_moments(*span, at, self.goal, total, weight)
+                return total, weight
             for start in range(*span, rows.block_rows):
                 stop = min(start + rows.block_rows, span[1])
                 curvature = self.class_curvature(start, stop)

@@ -14,6 +14,8 @@ from ._rows import Floats
 from ._threads import Workers
 
 SLICE = 1 << 15
+# Fewer neighbouring features would make less than a few cache lines of each class.
+FEATURES = 64
 
 
 def slices(length: int, elements_each: int = 1) -> list[slice]:
@@ -29,7 +31,7 @@ def over_features(workers: Workers, shape: tuple[int, int], task: Callable[[slic
         for own in parts:
             task(own)
 
-    parts = slices(shape[1], shape[0])
+    parts = slices(shape[1], min(shape[0], SLICE // FEATURES))
     if len(parts) == 1:
         task(parts[0])
     else:

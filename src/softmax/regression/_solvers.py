@@ -11,6 +11,7 @@ from softmax._threads import number_of_threads
 
 from ._certificate import Targets
 from ._condition import Condition, condition_of
+from ._duplicates import with_equal_rows_together
 from ._newton import Result, Run, Scheme
 from ._objective import Evaluation, MultinomialObjective
 from ._preconditioners import KroneckerInverse
@@ -114,6 +115,7 @@ def solve_smooth(
     chosen, because = choose_solver(solver, n_classes, problem.X.shape[1])
     if announce is not None:
         announce(chosen, because)
+    problem = with_equal_rows_together(problem)
     rows = rows_of(problem.X, problem.weights, n_classes, intercept, workers)
     rows.flat |= _constant_columns(rows)
     objective = MultinomialObjective(rows, problem)

@@ -13,6 +13,8 @@ from .simd import LANES
 TILE = 48
 LARGE_TILE = 96
 LARGE_FROM = 64  # classes
+# A block of a matrix that is transposed.
+TURNED = 256, 128
 # Rows whose squares are taken at a time.
 MOMENT_ROWS = 256
 
@@ -252,7 +254,8 @@ class Sparse:
         dtype, lanes = (np.float32, REGISTER // 4) if single else (np.float64, REGISTER // 8)
         size, sets = _padded(n_classes, lanes), len(coef) // n_classes
         turned = np.zeros((self.d, sets, size), dtype)
-        turned[:, :, :n_classes] = coef.reshape(sets, n_classes, self.d).transpose(2, 0, 1)
+        for r in range(sets):
+            _transpose(coef[r * n_classes : (r + 1) * n_classes], turned[:, r, :n_classes])
         padded = np.zeros((sets, size), dtype)
         padded[:, :n_classes] = constant.reshape(sets, n_classes)
         return turned.reshape(-1), padded.reshape(-1)
@@ -265,19 +268,18 @@ class Sparse:
         total = accumulators[0][own]
         for part in accumulators[1:]:
             total += part[own]
-        turned = out.reshape(len(out) // n_classes, n_classes, out.shape[1])
-        turned[...] = total[:, :, :n_classes].transpose(1, 2, 0)
+        for r in range(len(out) // n_classes):
+            _transpose(total[:, r, :n_classes], out[r * n_classes : (r + 1) * n_classes])
 
-    def moments(self, start: int, stop: int, q: Any, shift: Any, total: Any) -> None:
+    def curvature_moments(self, start: int, stop: int, at: Any, goal: Any, total: Any, weight: Any) -> None:
+        """Add the `moments` of q = w p (1 − p) at a point to an accumulator of two sets, and Σ q to weight (K, 1)."""
         if self._squares is None:
-            data = np.square(self.X.data)
-            self._squares = flat_view(data)[0]
-        _, sets, size = total.shape
-        rows = np.zeros((stop - start, size), np.float32)
-        rows[:, : len(q)] = q.T
-        flat = rows.reshape(-1), total.reshape(-1)
-        for part, values in enumerate((self._x[0], self._squares)):
-            fit_sparse.scatter(values, *self._x[1:], start, stop, size, sets * size, part * size, *flat)
+            self._squares = flat_view(np.square(self.X.data))[0]
+        values, columns, ends = self._x
+        sums = np.zeros(at[1].size)
+        place = values, self._squares, columns, ends, start, stop, *at, at[1].size, goal.n_classes, goal.arrays
+        fit_sparse.moments(*place, total.reshape(-1), sums)
+        weight += sums[: goal.n_classes, None]
 
     def kept_block(self, kept: Any, n_classes: int, start: int, stop: int) -> Any:
         return kept[n_classes * start : n_classes * stop].reshape(-1, n_classes).T
@@ -314,6 +316,7 @@ class Sparse:
             goal.n_classes,
             goal.arrays[2],
             kept,
+            goal.arrays[1].size > 0 or goal.arrays[3].size > 0,
             gradient.reshape(-1),
             sums.reshape(-1),
         )
@@ -353,6 +356,14 @@ class Sparse:
     def second_moment(self, start: int, stop: int, weights: Any, total: Any) -> None:
         """total (d, d), its lower triangle, += Σ w x xᵀ."""
         fit_sparse.second_moment(*self._x, start, stop, weights, total)
+
+
+def _transpose(source: Any, target: Any) -> None:
+    """target = sourceᵀ, block by block: a whole column of a large matrix would touch a page for each element."""
+    height, width = TURNED
+    for i in range(0, source.shape[0], height):
+        for j in range(0, source.shape[1], width):
+            target[j : j + width, i : i + height] = source[i : i + height, j : j + width].T
 
 
 def _lane_sums(gradient: Any) -> tuple[int, Any]:

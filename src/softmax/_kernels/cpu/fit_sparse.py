@@ -4,6 +4,9 @@ Coefficients lie with the features first, (d, R·S), S = K rounded up to a regis
 (R·S,), and gradients likewise. A buffer of logits has R rows of L ≥ S numbers, L a multiple of 16; logits behind the
 classes are set to −inf, so that they have probability 0. `goal` is (labels, soft, weights, offset).
 
+Neighbouring rows that are equal have one set of logits, and one row of the gradient to add to: they are taken
+together, unless there are offsets or probabilities to fit, which tell them apart.
+
 Read: X once, and the rows of the coefficients that its entries name. Written: those of the gradient, and the
 probabilities, (n, K).
 """
@@ -18,6 +21,7 @@ from .fit_vectors import (
     add_to,
     exp_below,
     inlined,
+    inner,
     lanes_of,
     load_register,
     load_wide,
@@ -92,6 +96,37 @@ def _scatter(values, columns, first, last, r, to, size, gradient, stride, start)
             add_to(gradient, row + k, v * load_register(r, to + k))
 
 
+@inner
+def _group_end(values, columns, ends, row, stop):
+    """The end of the rows from `row` on that are equal to it."""
+    first, size = np.int64(ends[at(row)]), np.int64(ends[at(row + 1)] - ends[at(row)])
+    last = row + 1
+    while last < stop and ends[at(last + 1)] - ends[at(last)] == size:
+        other = np.int64(ends[at(last)])
+        i = 0
+        while (
+            i < size
+            and columns[at(other + i)] == columns[at(first + i)]
+            and values[at(other + i)] == values[at(first + i)]
+        ):
+            i += 1
+        if i < size:
+            break
+        last += 1
+    return last
+
+
+@inlined
+def _weight_of(weights, row, last):
+    """The weight of rows row ... last."""
+    if weights.size == 0:
+        return np.float64(last - row)
+    total = 0.0
+    for i in range(row, last):
+        total += weights[at(i)]
+    return total
+
+
 @inlined
 def _row_top(z, to, length):
     lanes = width_of(z)
@@ -163,8 +198,8 @@ def _finish_row(z, to, length, row, n_classes, offset):
 
 
 @inlined
-def _row_residual(z, to, length, n_classes, row, goal, numbers, kept):
-    """Turn the logits of a row into w (p - y), keep p if `kept` has a size; return w·loss."""
+def _row_residual(z, to, length, n_classes, row, last, goal, numbers, kept):
+    """Turn the logits of equal rows into Σ w (p - y), keep p if `kept` has a size; return Σ w·loss."""
     labels, soft, weights, offset = goal
     _finish_row(z, to, length, row, n_classes, offset)
     top = _row_top(z, to, length)
@@ -173,19 +208,34 @@ def _row_residual(z, to, length, n_classes, row, goal, numbers, kept):
     else:
         own = np.int64(labels[at(row)])
         margin = np.float64(z[at(to + own)]) - np.float64(top)
+    weight = _weight_of(weights, row, last)
+    one_class = True
+    if last - row > 1:
+        for i in range(row + 1, last):
+            one_class = one_class and np.int64(labels[at(i)]) == own
+        if not one_class:
+            margin = 0.0
+            for i in range(row, last):
+                w = weights[at(i)] if weights.size > 0 else 1.0
+                margin += w * (np.float64(z[at(to + np.int64(labels[at(i)]))]) - np.float64(top))
+            margin /= weight
     others, mine = _row_exponentials(z, to, length, top, own, numbers)
-    weight = weights[at(row)] if weights.size > 0 else 1.0
     loss = math.log1p(others + (mine - 1.0)) - margin
     scale = 1.0 / (others + mine)
     if kept.size > 0:
-        _keep_row(z, to, n_classes, scale, kept, row * n_classes)
+        for i in range(row, last):
+            _keep_row(z, to, n_classes, scale, kept, i * n_classes)
     if soft.size > 0:
         for k in range(n_classes):
             z[at(to + k)] = weight * (z[at(to + k)] * scale - soft[at(row * n_classes + k)])
         z[at(to + own)] = weight * ((1.0 - soft[at(row * n_classes + own)]) - others * scale)
     else:
         _scale_row(z, to, length, scale * weight)
-        z[at(to + own)] = -others * scale * weight
+        if one_class:
+            z[at(to + own)] = -others * scale * weight
+        else:
+            for i in range(row, last):
+                z[at(to + np.int64(labels[at(i)]))] -= weights[at(i)] if weights.size > 0 else 1.0
     return weight * loss
 
 
@@ -214,15 +264,19 @@ def evaluate(values, columns, ends, start, stop, w, constant, size, n_classes, g
     z, numbers = _buffer(sets, length, w)
     stride = sets * size
     none = kept[:0]
-    for row in range(start, stop):
+    alone = goal[1].size > 0 or goal[3].size > 0
+    row = start
+    while row < stop:
+        group = row + 1 if alone else _group_end(values, columns, ends, row, stop)
         first, last = ends[at(row)], ends[at(row + 1)]
         for r in range(sets):
             _logits_of(values, columns, first, last, w, stride, r * size, constant, z, r * length, size)
             keep = kept if r == sets - 1 else none
-            losses[at(r)] += _row_residual(z, r * length, length, n_classes, row, goal, numbers, keep)
+            losses[at(r)] += _row_residual(z, r * length, length, n_classes, row, group, goal, numbers, keep)
         _add_excess(z, length, size, sets, excess)
         for r in range(sets):
             _scatter(values, columns, first, last, z, r * length, size, gradient, stride, r * size)
+        row = group
 
 
 @inlined
@@ -242,24 +296,27 @@ def _curve_row(u, to, length, p, weight):
 
 
 @kernel
-def product(values, columns, ends, start, stop, w, constant, size, n_classes, weights, kept, gradient, excess):
+def product(values, columns, ends, start, stop, w, constant, size, n_classes, weights, kept, alone, gradient, excess):
     """As `portable_fit.Sparse.product`."""
     align_stack()
     sets = constant.size // size
     length = (size + LANES - 1) // LANES * LANES
     u, p = np.zeros(sets * length, w.dtype), np.zeros(length, w.dtype)
     stride = sets * size
-    for row in range(start, stop):
+    row = start
+    while row < stop:
+        group = row + 1 if alone else _group_end(values, columns, ends, row, stop)
         first, last = ends[at(row)], ends[at(row + 1)]
         for k in range(n_classes):
             p[at(k)] = kept[at(row * n_classes + k)]
-        weight = weights[at(row)] if weights.size > 0 else 1.0
+        weight = _weight_of(weights, row, group)
         for r in range(sets):
             _logits_of(values, columns, first, last, w, stride, r * size, constant, u, r * length, size)
             _curve_row(u, r * length, length, p, weight)
         _add_excess(u, length, size, sets, excess)
         for r in range(sets):
             _scatter(values, columns, first, last, u, r * length, size, gradient, stride, r * size)
+        row = group
 
 
 @inlined
@@ -276,14 +333,17 @@ def product_anew(
     """As `portable_fit.Sparse.product_anew`."""
     align_stack()
     _, _, weights, offset = goal
+    alone = offset.size > 0
     sets = constant.size // size
     length = (size + LANES - 1) // LANES * LANES
     p, numbers = _buffer(1, length, w)
     u = np.zeros(sets * length, w.dtype)
     stride = sets * size
-    for row in range(start, stop):
+    row = start
+    while row < stop:
+        group = row + 1 if alone else _group_end(values, columns, ends, row, stop)
         first, last = ends[at(row)], ends[at(row + 1)]
-        weight = weights[at(row)] if weights.size > 0 else 1.0
+        weight = _weight_of(weights, row, group)
         _logits_of(values, columns, first, last, coef, size, 0, coef_constant, p, 0, size)
         _softmax_row(p, length, row, n_classes, offset, numbers)
         for r in range(sets):
@@ -292,6 +352,7 @@ def product_anew(
         _add_excess(u, length, size, sets, excess)
         for r in range(sets):
             _scatter(values, columns, first, last, u, r * length, size, gradient, stride, r * size)
+        row = group
 
 
 @inlined
@@ -321,7 +382,10 @@ def along(
     length = (size + LANES - 1) // LANES * LANES
     z, numbers = _buffer(1, length, coef)
     u, v = np.zeros(length, coef.dtype), np.zeros(length, coef.dtype)
-    for row in range(start, stop):
+    alone = soft.size > 0 or offset.size > 0
+    row = start
+    while row < stop:
+        group = row + 1 if alone else _group_end(values, columns, ends, row, stop)
         first, last = ends[at(row)], ends[at(row + 1)]
         _logits_of(values, columns, first, last, coef, size, 0, coef_constant, z, 0, size)
         _logits_of(values, columns, first, last, move, size, 0, move_constant, u, 0, size)
@@ -334,13 +398,29 @@ def along(
                     zy += y * z[at(k)]
                     uy += y * u[at(k)]
         else:
-            own = np.int64(labels[at(row)])
-            zy, uy = np.float64(z[at(own)]), np.float64(u[at(own)])
-        weight = weights[at(row)] if weights.size > 0 else 1.0
+            own, zy, uy = _own_step(z, u, labels, weights, row, group)
+        weight = _weight_of(weights, row, group)
         for s in range(steps.size):
             loss, slope = _step_row(z, u, length, own, zy, uy, steps[at(s)], numbers, v)
             sums[at(s)] += weight * loss
             sums[at(steps.size + s)] += weight * slope
+        row = group
+
+
+@inner
+def _own_step(z, u, labels, weights, row, last):
+    """(true class, its logit and change) of equal rows: −1 and weighted means where they have several classes."""
+    own = np.int64(labels[at(row)])
+    zy, uy, total = 0.0, 0.0, 0.0
+    one_class = True
+    for i in range(row, last):
+        k = np.int64(labels[at(i)])
+        one_class = one_class and k == own
+        w = weights[at(i)] if weights.size > 0 else 1.0
+        zy, uy, total = zy + w * z[at(k)], uy + w * u[at(k)], total + w
+    if one_class:
+        return own, np.float64(z[at(own)]), np.float64(u[at(own)])
+    return np.int64(-1), zy / total, uy / total
 
 
 @kernel
@@ -357,11 +437,27 @@ def probabilities(values, columns, ends, start, stop, coef, constant, size, n_cl
 
 
 @kernel
-def scatter(values, columns, ends, start, stop, size, stride, place, r, total):
-    """Rows of total, `stride` apart, += values · rows of r (stop - start, S), from column `place` on."""
+def moments(values, squares, columns, ends, start, stop, w, constant, size, n_classes, goal, total, excess):
+    """total (d, 2, S) += Σ q x and Σ q x², excess (S,) += Σ q for q = w p (1 − p) at the point."""
     align_stack()
-    for row in range(start, stop):
-        _scatter(values, columns, ends[at(row)], ends[at(row + 1)], r, (row - start) * size, size, total, stride, place)
+    _, _, weights, offset = goal
+    alone = offset.size > 0
+    length = (size + LANES - 1) // LANES * LANES
+    p, numbers = _buffer(1, length, w)
+    row = start
+    while row < stop:
+        group = row + 1 if alone else _group_end(values, columns, ends, row, stop)
+        first, last = ends[at(row)], ends[at(row + 1)]
+        _logits_of(values, columns, first, last, w, size, 0, constant, p, 0, size)
+        _softmax_row(p, length, row, n_classes, offset, numbers)
+        weight, one = same(load_wide(p, 0), _weight_of(weights, row, group)), same(load_wide(p, 0), 1.0)
+        for k in range(0, length, width_of(p)):
+            v = load_wide(p, k)
+            store_any(p, k, weight * (v * (one - v)))
+        _add_excess(p, length, size, 1, excess)
+        _scatter(values, columns, first, last, p, 0, size, total, 2 * size, 0)
+        _scatter(squares, columns, first, last, p, 0, size, total, 2 * size, size)
+        row = group
 
 
 @kernel
