@@ -45,6 +45,7 @@ import numpy as np
 from scipy.special import xlogy
 
 from ._rows import Floats
+from ._slices import slices
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -102,32 +103,67 @@ def certify(
     penalty : λ > 0, or (d,), λ_j > 0 of each feature
     targets : sums that do not depend on the point
     """
-    objective = loss + 0.5 * float(np.vdot(penalty * coef, coef))
-    per_feature = 1.0 / np.sqrt(2.0 * penalty)
-    uncentred = gradient_sum + np.outer(excess, targets.mean) + penalty * coef
+    t = 0.0 if intercept is None else _shift(loss, excess, targets.frequency + excess)
+    squares = _squares(coef, gradient_sum, excess, penalty, targets, t)
+    objective = loss + 0.5 * squares.penalty
     # Sums over rows carry an error of a few eps in Σ π_i |p_ik − y_ik| |x̃_ij|, with Σ_k |p_ik − y_ik|² ≤ 2 (1 − p_iy)
     # and 1 − p_iy ≤ ℓ_i.
+    per_feature = 1.0 / np.sqrt(2.0 * penalty)
     rounding = 4 * EPS * float(np.linalg.norm(per_feature * targets.spread)) * min(1.0, float(np.sqrt(2 * loss)))
     allowance = 8 * EPS * objective
     if intercept is None:
-        gap = (float(np.linalg.norm(per_feature * uncentred)) + rounding) ** 2 + allowance
-        return Certificate(objective, gap, gap, float(np.linalg.norm(uncentred)), 0.0, gap)
+        gap = (float(np.sqrt(squares.uncentred)) + rounding) ** 2 + allowance
+        return Certificate(objective, gap, gap, float(np.sqrt(squares.gradient)), 0.0, gap)
 
-    mean_probability = targets.frequency + excess
-    # The rounding of c_j likewise: a few eps in Σ π_i |p_ij − y_ij|, which is at most p̄_j + ȳ_j and at most Σ π_i ℓ_i.
-    t = max(0.0, float(np.max(excess / mean_probability))) + 4 * EPS * min(1.0, loss / float(mean_probability.min()))
-    t = min(1.0, t)
-    r = np.maximum(mean_probability - excess / t, 0.0)
+    r = np.maximum(targets.frequency + excess - excess / t, 0.0)
     r /= r.sum()
     mean_logits = coef @ targets.mean + intercept
-    mean_lse = loss + float(np.vdot(coef, targets.centred_sums)) + float(targets.frequency @ mean_logits)
+    mean_lse = loss + squares.targets + float(targets.frequency @ mean_logits)
     mean_lse += targets.own_offset
     mean_logits = mean_logits + targets.offset
     divergence = max(0.0, float(xlogy(r, r).sum()) + mean_lse - float(r @ mean_logits))
-    moved = (1 - t) * gradient_sum - t * targets.centred_sums + penalty * coef
-    coefficient_gap = (float(np.linalg.norm(per_feature * moved)) + rounding) ** 2 + allowance
+    coefficient_gap = (float(np.sqrt(squares.moved)) + rounding) ** 2 + allowance
     gap = coefficient_gap + t * divergence
-    unmoved = gradient_sum + penalty * coef
-    unmoved_gap = (float(np.linalg.norm(per_feature * unmoved)) + rounding) ** 2 + allowance
-    grad_norm = float(np.hypot(np.linalg.norm(uncentred), np.linalg.norm(excess)))
+    unmoved_gap = (float(np.sqrt(squares.unmoved)) + rounding) ** 2 + allowance
+    grad_norm = float(np.hypot(np.sqrt(squares.gradient), np.linalg.norm(excess)))
     return Certificate(objective, gap, coefficient_gap, grad_norm, t, unmoved_gap)
+
+
+def _shift(loss: float, excess: Floats, mean_probability: Floats) -> float:
+    """The t of the repair."""
+    # The rounding of c_j is a few eps in Σ π_i |p_ij − y_ij|, which is at most p̄_j + ȳ_j and at most Σ π_i ℓ_i.
+    t = max(0.0, float(np.max(excess / mean_probability))) + 4 * EPS * min(1.0, loss / float(mean_probability.min()))
+    return min(1.0, t)
+
+
+@dataclass
+class _Squares:
+    """⟨λW, W⟩, ⟨W, Ỹ⟩, ‖∇_W f‖², and Σ_j ‖·‖² / (2λ_j) of ∇_W f, of (1−t) G̃ − t Ỹ + λW and of G̃ + λW."""
+
+    penalty: float = 0.0
+    targets: float = 0.0
+    gradient: float = 0.0
+    uncentred: float = 0.0
+    moved: float = 0.0
+    unmoved: float = 0.0
+
+
+def _squares(
+    coef: Floats, gradient_sum: Floats, excess: Floats, penalty: float | Floats, targets: Targets, t: float
+) -> _Squares:
+    """The sums over coefficients, some classes at a time: matrices of them may be larger than all else of a fit."""
+    sums = _Squares()
+    per_feature = 1.0 / np.sqrt(2.0 * penalty)
+    for own in slices(*coef.shape):
+        w, g, y = coef[own], gradient_sum[own], targets.centred_sums[own]
+        pulled = penalty * w
+        sums.penalty += float(np.vdot(pulled, w))
+        sums.targets += float(np.vdot(w, y))
+        unmoved = g + pulled
+        uncentred = unmoved + np.outer(excess[own], targets.mean)
+        sums.gradient += float(np.vdot(uncentred, uncentred))
+        moved = (1 - t) * g - t * y + pulled
+        for name, part in (("uncentred", uncentred), ("moved", moved), ("unmoved", unmoved)):
+            part *= per_feature
+            setattr(sums, name, getattr(sums, name) + float(np.vdot(part, part)))
+    return sums
