@@ -150,7 +150,7 @@ class Follower:
         if self.owner and fit.covariance is not None:
             self.shared.keep_covariance(C, fit.covariance)
         return Solution(
-            coef=best.coef,
+            coef=np.ascontiguousarray(best.coef),
             intercept=best.intercept,
             objective=found.objective,
             gap=fit.gap,

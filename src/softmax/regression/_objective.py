@@ -38,9 +38,9 @@ ASSEMBLY_ELEMENTS = 1 << 18
 class Evaluation:
     """What one pass over X says about one point.
 
-    `point` (K, p); `coef` (K, d) and `intercept` (K,) the same point in the coordinates of X, as they would be
-    returned; `loss` the mean loss in nats, `value` with the penalty; `gradient_sum` (K, d) = Σ π_i (p_i − y_i)(x_i −
-    mean)ᵀ; `excess` (K,) = Σ π_i (p_i − y_i); `gradient` (K, p) that of the value in the coordinates of `point`.
+    `point` (K, p); `coef` (K, d), a part of it, and `intercept` (K,) the same point in the coordinates of X; `loss` the
+    mean loss in nats, `value` with the penalty; `gradient_sum` (K, d) = Σ π_i (p_i − y_i)(x_i − mean)ᵀ; `excess` (K,) =
+    Σ π_i (p_i − y_i); `ridge` (d,) = λ; `whole` the gradient where it was computed with the rest.
     """
 
     point: Floats
@@ -50,7 +50,21 @@ class Evaluation:
     value: float
     gradient_sum: Floats
     excess: Floats
-    gradient: Floats
+    ridge: Floats
+    whole: Floats | None = None
+
+    @property
+    def gradient(self) -> Floats:
+        """The gradient (K, p) of the value in the coordinates of `point`: not kept, it may be as large as all else."""
+        if self.whole is not None:
+            return self.whole
+        gradient = np.empty(self.point.shape)
+        d = self.coef.shape[1]
+        gradient[:, d:] = self.excess[:, None]
+        pulled = gradient[:, :d]
+        np.multiply(self.coef, self.ridge, out=pulled)
+        pulled += self.gradient_sum
+        return gradient
 
 
 class MultinomialObjective:
@@ -125,7 +139,7 @@ class MultinomialObjective:
     def _split(self, point: Floats, origin: Floats, far: bool) -> tuple[Floats, Floats]:
         if not self.has_intercept:
             return point, np.zeros(len(point))
-        coef = np.ascontiguousarray(point[:, :-1])
+        coef = point[:, :-1]
         return coef, point[:, -1] - _times(coef, self.rows.mean - origin if far else self.rows.mean)
 
     def joined(self, coef_part: Floats, intercept_part: Floats) -> Floats:
@@ -138,11 +152,8 @@ class MultinomialObjective:
         return point
 
     def returned(self, point: Floats) -> tuple[Floats, Floats]:
-        """`coef` and `intercept` in the coordinates of X, rounded as they are returned."""
-        if not self.has_intercept:
-            return point.copy(), np.zeros(len(point))
-        coef = np.ascontiguousarray(point[:, :-1])
-        return coef, point[:, -1] - _times(coef, self.rows.mean)
+        """`coef`, a part of the point, and `intercept` in the coordinates of X, rounded as they are returned."""
+        return self._split(point, self.rows.mean, False)
 
     def point_of(self, coef: Floats, intercept: Floats) -> Floats:
         """The point of given coefficients."""
@@ -202,7 +213,7 @@ class MultinomialObjective:
             self.rows.count_pass()
             coef, intercept, loss, sums, excess, gradient, pull = self._quick.evaluate(point, single)
             self._at, self._prepared = (coef, intercept), {}
-            return Evaluation(point, coef, intercept, loss, loss + pull, sums, excess, gradient)
+            return Evaluation(point, coef, intercept, loss, loss + pull, sums, excess, self.ridge, gradient)
         coef, intercept = self.returned(point)
         self._at, self._prepared = (coef, intercept), {}
         losses, gradient_sum, excess = self._evaluate(coef, intercept, single, self._kept)
@@ -224,13 +235,8 @@ class MultinomialObjective:
     def _evaluation(
         self, point: Floats, coef: Floats, intercept: Floats, loss: float, gradient_sum: Floats, excess: Floats
     ) -> Evaluation:
-        gradient = np.empty((len(coef), self.shape[1]))
-        gradient[:, self.rows.d :] = excess[:, None]
-        pulled = gradient[:, : self.rows.d]
-        np.multiply(coef, self.ridge, out=pulled)
-        value = loss + 0.5 * _inner(pulled, coef)
-        pulled += gradient_sum
-        return Evaluation(point, coef, intercept, loss, value, gradient_sum, excess, gradient)
+        value = loss + 0.5 * _inner(coef, coef, self.ridge)
+        return Evaluation(point, coef, intercept, loss, value, gradient_sum, excess, self.ridge)
 
     def evaluate_many(self, points: Sequence[Floats] | Floats) -> list[Evaluation]:
         """`evaluate` of several points in one pass; the point of Hessian calls stays as it is."""
@@ -303,8 +309,7 @@ class MultinomialObjective:
         rows.count_pass()
         values, slopes = sum_in_order(rows.run(span_pass)) / rows.total_weight
         w, v = (point[:, :-1], direction[:, :-1]) if self.has_intercept else (point, direction)
-        squares = [_inner(w * self.ridge, w), _inner(w * self.ridge, v)]
-        squares.append(_inner(v * self.ridge, v))
+        squares = [_inner(a, b, self.ridge) for a, b in ((w, w), (w, v), (v, v))]
         values += 0.5 * squares[0] + steps * squares[1] + 0.5 * steps**2 * squares[2]
         slopes += squares[1] + steps * squares[2]
         return values, slopes
@@ -554,10 +559,10 @@ def _times(matrix: Floats, vector: Floats) -> Floats:
     return product
 
 
-def _inner(a: Floats, b: Floats) -> float:
-    """Σ a b of two matrices, a few rows at a time: whole products of many coefficients would be one matrix more."""
+def _inner(a: Floats, b: Floats, weights: Floats) -> float:
+    """Σ_j w_j Σ_k a_kj b_kj, a few rows at a time: whole products of many coefficients would be one matrix more."""
     step = max(1, SLICE // max(a.shape[1], 1))
-    return float(sum((a[i : i + step] * b[i : i + step]).sum() for i in range(0, len(a), step)))
+    return float(sum((a[i : i + step] * weights * b[i : i + step]).sum() for i in range(0, len(a), step)))
 
 
 def _goal(problem: Problem, rows: DenseRows | SparseRows) -> Any:

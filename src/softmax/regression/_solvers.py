@@ -152,7 +152,7 @@ def solve_smooth(
     result.history[0] |= {"solver": chosen, "because": because}
     certificate = result.certificate
     return Solution(
-        coef=result.evaluation.coef,
+        coef=np.ascontiguousarray(result.evaluation.coef),
         intercept=result.evaluation.intercept,
         objective=certificate.objective,
         gap=certificate.gap,

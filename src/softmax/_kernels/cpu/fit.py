@@ -77,7 +77,7 @@ class Dense:
         dtype, lanes = (np.float32, REGISTER // 4) if single else (np.float64, REGISTER // 8)
         size = _padded(len(coef), lanes)
         packed = np.empty(size * self.d, dtype)
-        pack(coef, packed)
+        pack(np.ascontiguousarray(coef, np.float64), packed)
         padded = np.zeros(size, dtype)
         padded[: len(coef)] = constant
         return packed, padded
