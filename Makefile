@@ -9,6 +9,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet -c constraints.t
 TORCH := torch==2.13.0
 JOBS ?= 2
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 # A copied or moved folder keeps an environment that points to the old place: then everything is installed again.
 MOVED := $(shell test "$$(cat .venv/home 2>/dev/null)" = "$$(pwd)" || echo moved)
@@ -37,7 +38,7 @@ bench: .venv/installed-bench  ## check results, then time them beside other libr
 
 bench-regression: .venv/installed-bench  ## the classifiers beside seven other tools, at the same verified gap; half an hour
 	$(PY) -m benchmarks.regression.environments
-	$(PY) -m benchmarks.regression.run
+	$(PY) -m benchmarks.regression.run $(BENCH_ARGS)
 
 bench-regression-full: .venv/installed-bench  ## the same without limits of time, and with the settings not known yet; hours
 	$(PY) -m benchmarks.regression.environments

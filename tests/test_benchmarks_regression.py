@@ -459,6 +459,22 @@ class TestMeasure:
         record = run.run_case(BY_ID["R13-iris"], run.Bench(ends=0.0))
         assert "used up" in record["ours"]["reason"]
 
+    def test_a_run_is_resumed_where_its_time_was_used_up(self, tmp_path):
+        versions = {"versions": run.versions(), "rival_versions": run._rival_versions()}
+        cases = [
+            {"id": "R13-iris", "ours": {"status": "ok"}},
+            {"id": "R13-wine", "ours": {"status": "skipped", "reason": "the time of the run was used up"}},
+        ]
+        path = tmp_path / "results.json"
+        with pytest.raises(SystemExit, match="nothing to resume"):
+            run._kept(path, False, set())
+        path.write_text(json.dumps({**versions, "cases": cases}), encoding="utf-8")
+        assert list(run._kept(path, False, {"R13-iris", "R13-wine"})) == ["R13-iris"]
+        assert list(run._kept(path, True, {"R13-iris"})) == ["R13-wine"]
+        path.write_text(json.dumps({**versions, "versions": {"numpy": "0"}, "cases": cases}), encoding="utf-8")
+        with pytest.raises(SystemExit, match="versions are not those"):
+            run._kept(path, False, set())
+
     def test_the_fastest_comes_first_and_the_hopeless_last(self):
         case = BY_ID["R1-letter-C1"]
         known = {

@@ -3,11 +3,13 @@
 A normal run takes the settings that a search found, stops a rival at 12 × our time, and ends within half an hour; with
 ``--find`` it searches settings that are not known yet, with ``--full`` it has no limits. A run of all cases writes
 ``results/regression.json``, the page and the plot; a part (``--case``, ``--rivals``) writes where ``--output`` says.
+``--resume`` goes on with that file: it measures the cases that ran out of time, or those named, and keeps the others.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import signal
 import sys
@@ -22,7 +24,7 @@ from benchmarks.regression import RESULTS, SETTINGS, datasets, environments, rep
 from benchmarks.regression.measure import Measurement
 from benchmarks.regression.methods import Method
 from benchmarks.regression.optimum import TIGHTER, Optimum
-from benchmarks.regression.registry import Case, select
+from benchmarks.regression.registry import CASES, Case, select
 from benchmarks.regression.search import (
     Found,
     Settings,
@@ -44,6 +46,7 @@ RUN_SECONDS = 28 * 60.0  # a normal run, with a little left for what cannot be s
 FULL_LIMIT = 4 * 3600.0
 # Ours has no rival to be measured by; a case that hangs must not eat the half hour.
 OUR_LIMIT = 300.0
+ORDER = {case.id: place for place, case in enumerate(CASES)}
 
 
 @dataclass
@@ -211,6 +214,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--find", action="store_true", help="search the settings that no search reached yet")
     parser.add_argument("--refresh", action="store_true", help="with --find: search all settings again")
     parser.add_argument("--full", action="store_true", help="no limits of time")
+    parser.add_argument("--resume", action="store_true", help="keep what the results file holds, measure the rest")
     parser.add_argument("--limit", type=float, default=math.inf, help="stop every fit at so many seconds")
     parser.add_argument("--settings", type=Path, default=SETTINGS, help="file of the settings")
     parser.add_argument("--threads", type=int, default=THREADS)
@@ -225,7 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     cases = select(options.case.split(",") if options.case else None, full=options.full or options.find)
     rivals = None if options.rivals is None else [name for name in options.rivals.split(",") if name != "none"]
-    whole = options.case is None and rivals is None and not math.isfinite(options.limit)
+    whole = (options.case is None or options.resume) and rivals is None and not math.isfinite(options.limit)
     began, machine = time.perf_counter(), describe()
     find = options.find or options.full
     bench = Bench(
@@ -241,6 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
     if (machine["load_average"] or 0) > machine["cores"] / 2:
         log(f"the machine is busy (load {machine['load_average']}): the times will say so too")
     output = options.output or (RESULTS if whole else None)
+    kept = _kept(output, options.case is not None, {case.id for case in cases}) if options.resume and output else {}
     results: dict[str, Any] = {
         "date": date.today().isoformat(),
         "machine": machine,
@@ -252,11 +257,15 @@ def main(arguments: list[str] | None = None) -> int:
         "cases": [],
     }
     spare = 0.0  # what a case leaves of its share, the next ones may use
+    results["cases"] = list(kept.values())
+    cases = [case for case in cases if case.id not in kept]
+    more = max(1.0, RUN_SECONDS / max(sum(case.seconds for case in cases), 1.0))  # of a few cases each has more
     for case in cases:
-        before = time.perf_counter()
-        results["cases"].append(run_case(case, bench, math.inf if find else case.seconds + spare))
-        spare = max(0.0, spare + case.seconds - (time.perf_counter() - before))
-        results["seconds"] = round(time.perf_counter() - began)
+        before, share = time.perf_counter(), more * case.seconds + spare
+        results["cases"].append(run_case(case, bench, math.inf if find else share))
+        results["cases"].sort(key=lambda record: ORDER[record["id"]])
+        spare = max(0.0, share - (time.perf_counter() - before))
+        results["seconds"] = round(sum(record.get("seconds", 0.0) for record in results["cases"]))
         if bench.find:
             write_settings({case.id: bench.settings.get(case.id, {})}, options.settings)
         if output is not None:  # after each case: a full run takes hours
@@ -267,6 +276,20 @@ def main(arguments: list[str] | None = None) -> int:
     if whole:
         report.write(RESULTS if output is None else output)
     return 0
+
+
+def _kept(output: Path, named: bool, chosen: set[str]) -> dict[str, dict[str, Any]]:
+    """Return the records of an earlier run that stay: of cases that were not named, or that came to an end."""
+    if not output.exists():
+        raise SystemExit(f"there is nothing to resume: {output} does not exist. Run without --resume first.")
+    earlier = json.loads(output.read_text(encoding="utf-8"))
+    for what, now in (("versions", versions()), ("rival_versions", _rival_versions())):
+        if earlier[what] != now:
+            raise SystemExit(f"the {what} are not those of {output}: figures of both would be mixed. Run all cases.")
+    records = {record["id"]: record for record in earlier["cases"]}
+    if named:
+        return {name: record for name, record in records.items() if name not in chosen}
+    return {name: record for name, record in records.items() if record["ours"]["status"] == "ok"}
 
 
 def _rival_versions() -> dict[str, dict[str, str]]:
