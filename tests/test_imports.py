@@ -38,6 +38,7 @@ TABLE = {
     "_deprecate": row(),
     "_threads": row("_errors"),
     "_reference": row(BASE, "numpy"),
+    "_reference_linear": row(f"{BASE} _reference", "numpy"),
     "tables": row(BASE, "numpy pyarrow narwhals"),
     "_kernels": row(),
     "_kernels._namespace": row(BASE),
@@ -50,7 +51,10 @@ TABLE = {
     "_arrays": row(BASE, "numpy"),
     "_checks": row(f"{BASE} _arrays", "numpy"),
     "_dispatch": row(f"{BASE} _arrays _kernels _torch _jax", "numpy"),
-    "_torch": row(f"{BASE} _kernels _torch_rows _torch_losses", "numpy torch"),
+    "_linear_plan": row(BASE),
+    "_linear_pass": row(f"{BASE} _linear_plan", "numpy"),
+    "_torch": row(f"{BASE} _kernels _torch_rows _torch_losses _torch_linear", "numpy torch"),
+    "_torch_linear": row(f"{BASE} _kernels _linear_plan _linear_pass _torch_rows _torch_losses", "torch"),
     "_torch_losses": row(f"{BASE} _kernels _torch_rows", "numpy torch"),
     "_torch_rows": row(f"{BASE} _kernels", "numpy torch"),
     "_jax": row(f"{BASE} _kernels", "numpy jax"),
@@ -58,12 +62,14 @@ TABLE = {
     "_derivative": row(f"{CHECKED} _function", "numpy"),
     "_jacobian": row(f"{CHECKED} _function _derivative", "numpy"),
     "_losses": row(f"{CHECKED} _function _derivative", "numpy"),
-    "_introspection": row(f"{CHECKED} _function _derivative _losses", "numpy"),
+    "_linear": row(f"{CHECKED} _linear_plan _linear_pass _losses", "numpy"),
+    "_introspection": row(f"{CHECKED} _function _derivative _losses _linear", "numpy"),
     "_evaluation": row(f"{BASE} softmax", "numpy"),
     "regression": row(
         f"{BASE} _dispatch _kernels _function _derivative _losses softmax", "numpy scipy sklearn threadpoolctl"
     ),
-    "persistence": row(f"{BASE} regression _evaluation softmax", "numpy safetensors sklearn onnx onnxruntime pyarrow"),
+    "nn": row(f"{BASE} _checks _function regression softmax", "numpy scipy sklearn torch"),
+    "persistence": row(f"{BASE} regression nn _evaluation softmax", "numpy safetensors sklearn onnx onnxruntime pyarrow"),
     "_table_model": row(f"{BASE} tables _evaluation regression softmax", "numpy sklearn pyarrow"),
     "_verdict": row(BASE, "numpy"),
     "_table_fit": row(f"{BASE} tables _evaluation _verdict _table_model regression softmax", "numpy sklearn"),
@@ -85,6 +91,9 @@ LATE: dict[str, set[str]] = {
     "_dispatch": {"_kernels", "_torch", "_jax"},
     "_table_model": {"regression", "sklearn", "pyarrow"},
     "_table_fit": {"regression", "sklearn"},
+    "nn": {"torch"},  # but in the two modules that are themselves loaded late
+    "nn._modules": set(),
+    "nn._training": set(),
     "persistence": {"onnx", "onnxruntime", "pyarrow"},
     "cli": {
         "numpy",
@@ -181,7 +190,7 @@ def violations(source: str, module: str, *, is_package: bool = False) -> list[st
     wrong = []
     for target, ours, is_late, line in imports(source, module, is_package=is_package):
         if ours:
-            own_folder = name in ("tables", "_kernels.cpu", "regression", "persistence", "report", "cli") and covers(
+            own_folder = name in ("tables", "_kernels.cpu", "regression", "nn", "persistence", "report", "cli") and covers(
                 name, target
             )
             fine = own_folder or any(covers(other, target) for other in allowed)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _derivative, _function, _losses
+from . import _derivative, _function, _linear, _losses
 from ._arrays import NUMPY, describe
 from ._checks import check_array
 from ._dispatch import kernels_for, reason_for
@@ -20,7 +20,7 @@ from ._threads import number_of_threads
 
 __all__ = ["Dispatch", "explain_dispatch", "show_config"]
 
-_FUNCTIONS = {name: getattr(part, name) for part in (_function, _derivative, _losses) for name in part.__all__}
+_FUNCTIONS = {name: getattr(part, name) for part in (_function, _derivative, _losses, _linear) for name in part.__all__}
 # The kernels of the functions that have none of their own name.
 _KERNELS = {
     "cross_entropy_and_grad": "cross_entropy",

@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from . import _torch_losses as losses
 from . import _torch_rows as rows
 from ._kernels import portable
+from ._torch_linear import autocast as autocast
+from ._torch_linear import linear_cross_entropy as linear_cross_entropy
 from ._typing import LossOptions
 
 _OPTION_SCHEMA = (
@@ -29,7 +30,7 @@ _OPTION_SCHEMA = (
 
 def _watched(*tensors: Tensor | None) -> bool:
     """Whether anything but the values of the result is wanted: a derivative, a batched dimension, a graph."""
-    if torch.compiler.is_compiling() or _transformed():
+    if torch.compiler.is_compiling() or rows.transformed():
         return True
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
@@ -163,12 +164,7 @@ def _table() -> _Table:
     """Choose the binding for a call that is watched."""
     if not torch.compiler.is_compiling():
         return _EAGER
-    return _TRACED if _transformed() else _COMPILED
-
-
-def _transformed() -> bool:
-    """Whether a transform of torch.func or forward mode is at work."""
-    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+    return _TRACED if rows.transformed() else _COMPILED
 
 
 def _call(rule: Any, *tensors: Tensor | None, axis: int, **options: Any) -> Tensor:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from ._kernels import _torch_namespace as _torch_namespace  # so that Dynamo finds it loaded
 from ._kernels import portable
@@ -124,6 +125,11 @@ def formula(name: str, tensors: tuple[Tensor, ...], o: Options, where: Tensor | 
     kernel = getattr(portable, name).__wrapped__
     result: Tensor = kernel(*tensors, o.axis, where=where, temperature=o.temperature)
     return result
+
+
+def transformed() -> bool:
+    """Whether a transform of torch.func or forward mode is at work."""
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
 def reduced(x: Tensor, axis: int) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ from .layout import map_rows, reduce_rows, row_blocks, working_dtype
 from .threads import over_rows
 
 __all__ = [
+    "chunk_loss",
     "cross_entropy",
     "cross_entropy_hvp",
     "entropy",
@@ -350,12 +351,7 @@ def cross_entropy(
         return portable.cross_entropy(logits, target, axis, options, row_scale=row_scale, want_grad=want_grad)
     if not _is_plain_loss(logits, target, options):
         return _loss_by_blocks(logits, target, axis, options, row_scale, want_grad)
-    index = np.asarray(target, np.int64)
-    if options.ignore_index is not None:
-        index = np.where(index == options.ignore_index, -1, index)
-    weight = np.ones(1) if options.weight is None else np.asarray(options.weight, np.float64)[index]
-    factor = weight if row_scale is None else weight * np.asarray(row_scale, np.float64)
-    per_row = (index, *(v if v.size == 1 else np.broadcast_to(v, index.shape) for v in (weight, factor)))
+    per_row = _per_row(target, options, row_scale)
     loss = np.empty(target.shape, working_dtype(logits.dtype))
     gradient = np.empty(logits.shape, logits.dtype) if want_grad else None
     if axis == logits.ndim - 1 and _straight(logits):
@@ -374,6 +370,39 @@ def cross_entropy(
             with np.errstate(all="ignore"):
                 np.copyto(target_gradient[here], part_gradient, casting="unsafe")
     return loss, gradient
+
+
+def _per_row(target: Any, options: LossOptions, row_scale: Any) -> tuple[Any, Any, Any]:
+    """Class index (-1 if ignored), weight and factor of each row, for the compiled loss."""
+    index = np.asarray(target, np.int64)
+    if options.ignore_index is not None:
+        index = np.where(index == options.ignore_index, -1, index)
+    weight = np.ones(1) if options.weight is None else np.asarray(options.weight, np.float64)[index]
+    factor = weight if row_scale is None else weight * np.asarray(row_scale, np.float64)
+    weight, factor = (v if v.size == 1 else np.broadcast_to(v, index.shape) for v in (weight, factor))
+    return index, weight, factor
+
+
+def chunk_loss(
+    z: Any, target: Any, options: LossOptions, *, row_scale: Any = None, want_grad: bool = False, extras: bool = False
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Loss, gradient (in the place of z) and extras of contiguous rows (n, K); T may be one number per row."""
+    per_row_temperature = getattr(options.temperature, "ndim", 0)
+    if z.size and not extras and not per_row_temperature and _is_plain_loss(z, target, options) and _straight(z):
+        loss = np.empty(len(z), z.dtype)
+        _loss_rows(z.reshape(-1), z.shape[1], _per_row(target, options, row_scale), loss, z if want_grad else None)
+        return loss, z if want_grad else None, {}
+    parts = []
+    for (here,) in (index or (slice(None),) for index in row_blocks(z.shape[:1], z.shape[1])):
+        scale = row_scale[here] if getattr(row_scale, "ndim", 0) else row_scale
+        loss, gradient, more = portable.chunk_loss(
+            z[here], target[here], options.of_rows(here), row_scale=scale, want_grad=want_grad, extras=extras
+        )
+        if want_grad:
+            z[here] = gradient
+        parts.append({"loss": loss, **more})
+    values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return values.pop("loss"), z if want_grad else None, values
 
 
 def _loss_by_blocks(
