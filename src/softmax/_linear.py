@@ -133,7 +133,7 @@ def linear_cross_entropy(
     Returns
     -------
     loss : array
-        In float32, or float64 for float64 input. The mean over no rows is nan.
+        In float32, or float64 for float64 input. The mean over no rows is nan, with gradients 0.
     extras : LinearExtras
         Only if `return_extras`: logsumexp, entropy, argmax, largest probability and accuracy.
 
@@ -302,7 +302,7 @@ def linear_cross_entropy_and_grad(
     plan = _numpy_plan(c, "with the loss", False)
     needs = (True, True, c.problem.bias is not None)
     result = linear_pass.NumPyPass(c.problem, plan.rows, kernels_for(NUMPY)).run(None, needs)
-    scale = None if denominator is None else 1.0 / denominator if denominator else float("nan")
+    scale = None if denominator is None else 1.0 / denominator if denominator else 0.0
     by_x, by_weight, by_bias = (_rounded(g, scale, c.problem.x.dtype) for g in result.gradients)
     by_x = c.lib.reshape(by_x, (*c.rows, c.problem.x.shape[1]))
     return _reduced(c, result.loss, denominator), LinearGradients(by_x, by_weight, by_bias)

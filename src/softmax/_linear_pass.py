@@ -142,6 +142,12 @@ class NumPyPass(Pass):
         wide = np.dtype(np.float64 if item.itemsize == 8 else np.float32)
         self.dtypes = {"logit": wide, "wide": wide, "index": np.dtype(np.int64)}
 
+    def run(
+        self, row_scale: Any = None, needs: tuple[bool, bool, bool] = (False, False, False), extras: bool = False
+    ) -> PassResult:
+        with np.errstate(all="ignore"):  # an infinity or nan in the input gives what it gives
+            return super().run(row_scale, needs, extras)
+
     def kept(self) -> Any:
         ignored = self.problem.options.ignore_index
         if ignored is None:

@@ -44,22 +44,30 @@ def linear_cross_entropy(
 ) -> Truth:
     """Return loss, gradients and extras of rows (N, D) for classes (V, D); the temperature may be one per row."""
     z = logits(x, linear_weight, bias)
-    n, classes = z.shape
-    scale = np.broadcast_to(np.asarray(row_scale, dtype=np.float64), (n,))
-    temperature = np.broadcast_to(np.asarray(options.temperature, dtype=np.float64), (n,))
-    where = None if options.where is None else np.broadcast_to(options.where, z.shape)
-    loss, gradient = np.empty(n), np.empty(z.shape)
-    extras = np.empty((4, n))
-    for i in range(n):
-        mask = None if where is None else where[i]
-        one = replace(options, where=mask, temperature=float(temperature[i]))
-        loss[i] = reference.cross_entropy(z[i], np.asarray(target)[i], -1, one).rounded()
-        gradient[i] = scale[i] * reference.cross_entropy_grad(z[i], np.asarray(target)[i], -1, one).rounded()
-        capped = z[i] if one.softcap is None else one.softcap * np.tanh(z[i] / one.softcap)
-        rest = {"where": mask, "temperature": one.temperature}
-        p = reference.softmax(capped, **rest).rounded()
-        extras[0, i] = reference.logsumexp(capped, **rest).rounded()
-        extras[1, i] = reference.entropy(capped, **rest).rounded()
-        extras[2:, i] = (np.argmax(p), p.max()) if classes else 0.0
+    scale = np.broadcast_to(np.asarray(row_scale, dtype=np.float64), z.shape[:1])
+    if np.ndim(options.temperature) == 0:
+        loss, gradient, extras = _rows(z, np.asarray(target), options)
+    else:
+        parts = [_rows(z[i : i + 1], np.asarray(target)[i : i + 1], _of_row(options, z, i)) for i in range(len(z))]
+        loss, gradient = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+        extras = np.concatenate([part[2] for part in parts], axis=1)
+    gradient = scale[:, None] * gradient
     by_bias = np.array([math.fsum(column) for column in gradient.T])
     return Truth(loss, product(gradient, linear_weight), product(gradient.T, x), by_bias, *extras)
+
+
+def _of_row(options: LossOptions, z: Any, i: int) -> LossOptions:
+    """The options of one row."""
+    where = None if options.where is None else np.broadcast_to(options.where, z.shape)[i : i + 1]
+    return replace(options, where=where, temperature=float(np.asarray(options.temperature)[i]))
+
+
+def _rows(z: Any, target: Any, options: LossOptions) -> tuple[Any, Any, Any]:
+    """Loss, gradient in the logits, and the four extras of rows with one temperature."""
+    loss = reference.cross_entropy(z, target, -1, options).rounded()
+    gradient = reference.cross_entropy_grad(z, target, -1, options).rounded()
+    z = z if options.softcap is None else options.softcap * np.tanh(z / options.softcap)
+    rest = {"where": options.where, "temperature": options.temperature}
+    p = reference.softmax(z, **rest).rounded()
+    extras = (reference.logsumexp(z, **rest).rounded(), reference.entropy(z, **rest).rounded())
+    return loss, gradient, np.stack([*extras, p.argmax(1), p.max(1)])

@@ -528,7 +528,7 @@ class Reduced(torch.autograd.Function):
             return (None,) * 4 + nothing
         *tensors, denominator = ctx.saved_tensors
         needs, o = ctx.needs_input_grad[:4], ctx.options
-        scale = grads[0].to(denominator.dtype) / denominator
+        scale = _scale(grads[0], denominator)
         per_row = scale.to(loss_dtype(tensors[X])).expand(len(tensors[X]))
         by_target = _by_target(tensors, per_row, o) if needs[TARGET] else None
         if torch.is_grad_enabled():
@@ -554,6 +554,11 @@ def _sum_over(loss: Tensor, denominator: Tensor) -> Tensor:
 _rows: Any = Rows.apply
 _gradients: Any = Gradients.apply
 _reduced: Any = Reduced.apply
+
+
+def _scale(grad: Tensor, denominator: Tensor) -> Tensor:
+    """What each loss is multiplied by; 0 for the mean over no rows, which is nan."""
+    return torch.where(denominator.isnan(), 0.0, grad.to(denominator.dtype) / denominator)
 
 
 # Operators for torch.compile
@@ -657,7 +662,7 @@ def _save_reduced(ctx: Any, inputs: Any, output: Any) -> None:
 def _backward_reduced(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
     *tensors, denominator, by_x, by_weight, by_bias = ctx.saved_tensors
     needs, o = ctx.needs_input_grad, ctx.options
-    scale = grad.to(denominator.dtype) / denominator
+    scale = _scale(grad, denominator)
     found = [
         (g * scale.to(g.dtype)).to(t.dtype) if needed else None
         for g, t, needed in zip((by_x, by_weight, by_bias), tensors, needs, strict=False)
