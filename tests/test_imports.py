@@ -69,7 +69,9 @@ TABLE = {
         f"{BASE} _dispatch _kernels _function _derivative _losses softmax", "numpy scipy sklearn threadpoolctl"
     ),
     "nn": row(f"{BASE} _checks _function regression softmax", "numpy scipy sklearn torch"),
-    "persistence": row(f"{BASE} regression nn _evaluation softmax", "numpy safetensors sklearn onnx onnxruntime pyarrow"),
+    "persistence": row(
+        f"{BASE} regression nn _evaluation softmax", "numpy safetensors sklearn onnx onnxruntime pyarrow"
+    ),
     "_table_model": row(f"{BASE} tables _evaluation regression softmax", "numpy sklearn pyarrow"),
     "_verdict": row(BASE, "numpy"),
     "_table_fit": row(f"{BASE} tables _evaluation _verdict _table_model regression softmax", "numpy sklearn"),
@@ -84,6 +86,9 @@ TABLE = {
     "": row(f"{BASE} _dispatch _function _derivative _jacobian _losses"),  # softmax/__init__.py
     "__main__": row("cli"),
 }
+
+# Rows that stand for a folder, whose modules may import each other.
+FOLDERS = ("tables", "_kernels.cpu", "regression", "nn", "persistence", "report", "cli")
 
 # A few modules import these inside a function only: at the first call, or when a command runs.
 LATE: dict[str, set[str]] = {
@@ -190,9 +195,15 @@ def violations(source: str, module: str, *, is_package: bool = False) -> list[st
     wrong = []
     for target, ours, is_late, line in imports(source, module, is_package=is_package):
         if ours:
-            own_folder = name in ("tables", "_kernels.cpu", "regression", "nn", "persistence", "report", "cli") and covers(
-                name, target
-            )
+            own_folder = name in (
+                "tables",
+                "_kernels.cpu",
+                "regression",
+                "nn",
+                "persistence",
+                "report",
+                "cli",
+            ) and covers(name, target)
             fine = own_folder or any(covers(other, target) for other in allowed)
         else:
             fine = target in packages
