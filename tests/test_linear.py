@@ -217,7 +217,9 @@ def test_impossible_classes(kernels, rng):
     truth = truth_of(x, w, b, target, {})
     close(np.delete(value, 5), np.delete(truth.loss, 5))
     assert np.isfinite(np.delete(gradients.x, 5, axis=0)).all()
-    masked = sm.linear_cross_entropy(x, w, target, np.where(np.arange(V) == 2, 1e30, b), where=b > -INF, reduction="none")
+    masked = sm.linear_cross_entropy(
+        x, w, target, np.where(np.arange(V) == 2, 1e30, b), where=b > -INF, reduction="none"
+    )
     close(masked, value)
 
 

@@ -404,6 +404,22 @@ def _by_target(tensors: Any, row_scale: Tensor, o: Options) -> Tensor:
     return torch.cat(parts) if parts else torch.zeros_like(tensors[TARGET])
 
 
+def _by_formula(tensors: Any, row_scale: Tensor, o: Options) -> tuple[Tensor | None, ...]:
+    """The gradients in x, linear_weight and bias, in PyTorch's operations."""
+    parts: list[Any] = [formula_gradients(own, row_scale[here]) for here, own in chunks_of(tensors, o)]
+    if not parts:
+        return tuple(None if t is None else torch.zeros_like(t) for t in tensors[:3])
+    by_x = torch.cat([part[0] for part in parts])
+    by_bias = None if tensors[BIAS] is None else sum(part[2] for part in parts)
+    return by_x, sum(part[1] for part in parts), by_bias
+
+
+def _batched(x: Tensor) -> bool:
+    """Whether x stands for many tensors, as the seeds of autograd.grad(is_grads_batched=True) do."""
+    of = torch._C._functorch
+    return bool(of.is_batchedtensor(x) or of.is_legacy_batchedtensor(x))
+
+
 def _stacked(call: Any, size: int, in_dims: Any, args: Any) -> tuple[Any, Any]:
     """One call for each example of a batch."""
     results = []
@@ -437,7 +453,9 @@ class Rows(torch.autograd.Function):
             return (None,) * 4 + nothing
         needs = ctx.needs_input_grad[:4]
         found: Any = (None, None, None)
-        if any(needs[:3]):
+        if torch._C._functorch.is_legacy_batchedtensor(grads[0]):  # a kernel cannot look into it
+            found = _by_formula(ctx.saved_tensors, grads[0], ctx.options)
+        elif any(needs[:3]):
             found = _gradients(*ctx.saved_tensors, grads[0], *needs[:3], *ctx.options)
         by_target = _by_target(ctx.saved_tensors, grads[0], ctx.options) if needs[TARGET] else None
         return (*found, by_target, *nothing)
@@ -537,6 +555,10 @@ class Reduced(torch.autograd.Function):
         held, ctx.gradients = ctx.gradients, None
         if held is None:
             held = list(run(tensors, o, None, needs[:3]).gradients)
+        if _batched(scale):
+            ctx.gradients = held
+            found = [None if g is None else (g * scale).to(t.dtype) for g, t in zip(held, tensors, strict=False)]
+            return (*found, by_target, *nothing)
         found = []
         for like in reversed(tensors[:3]):  # the last reference to each goes before the next is rounded
             gradient = held.pop()
