@@ -527,6 +527,8 @@ def _check_probabilities(lib: Library, target: Array, logits: Array) -> Array:
 
 def _all_within(lib: Library, values: Array, limit: float) -> bool | None:
     """Whether all lie in [0, limit); nan does not. None where nobody can look."""
+    if not lib.readable(values):
+        return None
     least, most = lib.bounds(values)
     return lib.truth((least >= 0) & (most < limit))
 

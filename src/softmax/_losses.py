@@ -512,7 +512,9 @@ def mean_denominator(lib: Library, target: Array, options: LossOptions, rows: in
     if options.weight is None:
         count = lib.cast(kept, lib.float_dtype())
     else:
-        weight = lib.take(options.weight, xp.where(kept, target, 0))
+        # where nobody could look at the values, a label may lie out of range: its loss is nan, whatever it weighs
+        valid = kept & (target >= 0) & (target < options.weight.shape[0])
+        weight = lib.take(options.weight, xp.where(valid, target, 0))
         count = xp.where(kept, lib.wide(weight), 0.0)
     total = xp.sum(count)
     return float(total) if lib is NUMPY else total

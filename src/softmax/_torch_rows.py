@@ -27,6 +27,7 @@ from torch.autograd import forward_ad
 
 from ._kernels import _torch_namespace as _torch_namespace  # so that Dynamo finds it loaded
 from ._kernels import portable
+from ._torch_gpu import gpu_kernels
 
 INF = float("inf")
 NAN = float("nan")
@@ -111,6 +112,10 @@ def run_kernel(
     name: str, tensors: tuple[Tensor, ...], o: Options, where: Tensor | None, dtype: torch.dtype, **options: Any
 ) -> Tensor:
     """Call a row kernel; autograd sees nothing of it."""
+    gpu = gpu_kernels(*tensors, where)
+    if hasattr(gpu, name):
+        found: Tensor = getattr(gpu, name)(*tensors, o.axis, where=where, temperature=o.temperature, **options)
+        return found
     arrays = as_arrays(*tensors, where)
     if arrays is not None:
         kernel = getattr(cpu_kernels(), name)
