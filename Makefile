@@ -43,10 +43,11 @@ bench-regression-full: .venv/installed-bench  ## the same without limits of time
 	$(PY) -m benchmarks.regression.environments
 	$(PY) -m benchmarks.regression.run --full
 
-bench-gpu:  ## the same on a GPU (not there yet)
-	@echo "There is no GPU benchmark yet: the GPU kernels it would time are not written." >&2
-	@echo "It will need an NVIDIA GPU, PyTorch with CUDA and Triton. The CPU benchmark is 'make bench'." >&2
-	@exit 1
+bench-gpu:  ## check results, then time the GPU kernels; needs an NVIDIA GPU
+	@command -v nvidia-smi > /dev/null || \
+		{ echo "The GPU benchmark cannot run: no NVIDIA driver here (no nvidia-smi). For the CPU: make bench" >&2; exit 1; }
+	@$(MAKE) --no-print-directory .venv/installed-bench
+	$(PY) -m benchmarks.gpu
 
 changelog: .venv/installed-lint  ## show what the fragments in changelog.d will become
 	$(PY) -m towncrier build --draft
