@@ -55,7 +55,7 @@ TABLE = {
     "_dispatch": row(f"{BASE} _arrays _kernels _torch _jax", "numpy"),
     "_linear_plan": row(BASE),
     "_linear_pass": row(f"{BASE} _kernels _linear_plan", "numpy"),
-    "_torch": row(f"{BASE} _kernels _torch_rows _torch_losses _torch_linear", "numpy torch"),
+    "_torch": row(f"{BASE} _kernels _torch_gpu _torch_rows _torch_losses _torch_linear", "numpy torch"),
     "_torch_linear": row(f"{BASE} _kernels _linear_plan _linear_pass _torch_rows _torch_losses", "torch"),
     "_torch_losses": row(f"{BASE} _kernels _torch_gpu _torch_rows", "numpy torch"),
     "_torch_rows": row(f"{BASE} _kernels _torch_gpu", "numpy torch"),

@@ -380,7 +380,11 @@ def test_without_pytorch_a_fit_says_what_to_install_and_predictions_work(iris, t
     sm.save(quick(4).fit(X, y), tmp_path / "m.safetensors")
     code = f"""
 import sys
-sys.modules["torch"] = None
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+sys.meta_path.insert(0, NoTorch())
 import numpy as np, softmax as sm
 model = sm.load({str(tmp_path / "m.safetensors")!r})
 assert model.predict_proba(np.zeros((2, 4))).shape == (2, 3)

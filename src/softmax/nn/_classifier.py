@@ -64,7 +64,7 @@ class NeuralSoftmaxClassifier(CallbackSupport, SoftmaxClassifierMixin, BaseEstim
     hidden_layer_sizes : sequence of int, default=(256,)
         Widths of the hidden layers; () for none.
     activation : {"relu", "tanh", "logistic", "gelu", "silu"}, default="relu"
-        What stands between two layers; "gelu" is the exact one.
+        What stands between two layers; "gelu" is the one with tanh.
     alpha : float, default=0.0001
         Strength of the L2 penalty, ≥ 0, over the sum of the weights of the rows. Intercepts are not penalised.
     solver : {"auto", "adam", "lbfgs"}, default="auto"

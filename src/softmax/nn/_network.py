@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import erf, expit
+from scipy.special import expit
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -21,7 +21,7 @@ ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
     "relu": lambda z: np.maximum(z, 0.0),
     "tanh": np.tanh,
     "logistic": expit,
-    "gelu": lambda z: 0.5 * z * (1.0 + erf(z * np.sqrt(0.5))),
+    "gelu": lambda z: 0.5 * z * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (z + 0.044715 * z**3))),
     "silu": lambda z: z * expit(z),
 }
 

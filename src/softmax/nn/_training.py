@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +25,13 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
     "logistic": nn.Sigmoid,
-    "gelu": nn.GELU,
+    "gelu": lambda: nn.GELU(approximate="tanh"),
     "silu": nn.SiLU,
 }
 DECAY = 5.0  # what the learning rate is divided by where progress ends
 REDUCTIONS = 3  # how often; at the next end of progress the fit is over
 FULL = 4096  # rows of a batch where their gradients are only added up
+LITTLE = 2**24  # multiplications of a step up to which a second thread costs more than it brings
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +139,17 @@ class Trainer:
             for tensor, part in zip(self._all, vector.split([t.numel() for t in self._all]), strict=True):
                 tensor.copy_(part.view_as(tensor))
 
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """One thread of PyTorch where a step is so little work that threads would mostly wait for each other."""
+        before = torch.get_num_threads()
+        if self.batch_size * sum(tensor.numel() for tensor in self._weights) <= LITTLE:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
     @property
     def learning_rate(self) -> float:
         return float(self.optimiser.param_groups[0]["lr"])
@@ -188,8 +201,9 @@ def train(
     status = "max_epochs"
     try:
         for number in range(1, max_epochs + 1):
-            objective = trainer.epoch(rows, penalty, rng)
-            validation = None if held_out is None else trainer.validate(held_out)
+            with trainer.threads():
+                objective = trainer.epoch(rows, penalty, rng)
+                validation = None if held_out is None else trainer.validate(held_out)
             epochs.append(Epoch(number, objective, validation, trainer.learning_rate))
             watched = objective if validation is None else validation
             if not np.isfinite(watched):
