@@ -35,6 +35,7 @@ _PACKAGES = (
     "numba",
     "scikit-learn",
     "torch",
+    "triton",
     "jax",
     "cupy",
     "array-api-strict",
@@ -94,8 +95,10 @@ def explain_dispatch(function: Callable[..., Any] | str, /, *args: Any, **option
         )
     inspect.signature(_FUNCTIONS[name]).bind(*args, **options)
     lib, _, _ = check_array(args[0], allow_complex=name == "logsumexp")
-    kernel = getattr(kernels_for(lib), _KERNELS.get(name, name))
-    return Dispatch(name, lib.name, f"{kernel.__module__}.{kernel.__name__}", reason_for(lib))
+    kernels = kernels_for(lib)
+    kernel = getattr(kernels, _KERNELS.get(name, name))
+    reason = kernels.reason(args[0]) if hasattr(kernels, "reason") else reason_for(lib)
+    return Dispatch(name, lib.name, f"{kernel.__module__}.{kernel.__name__}", reason)
 
 
 def show_config() -> dict[str, Any]:

@@ -89,8 +89,9 @@ def cross_entropy(
     ArrayTypeError, ArrayValueError, AxisError, OptionError
         As in `softmax`, and for an option outside its range.
     TargetError
-        If the target has the wrong shape or dtype, or a value out of range. In code that is traced (``jax.jit``,
-        ``torch.compile``) values cannot be looked at; a class index out of range then gives nan.
+        If the target has the wrong shape or dtype, or a value out of range. Values are not looked at in code that is
+        traced (``jax.jit``, ``torch.compile``), nor on a CUDA device, which it would wait for, unless the environment
+        variable SOFTMAX_CHECK is 1; a class index out of range then gives nan.
 
     See Also
     --------

@@ -19,6 +19,7 @@ from torch import Tensor
 from . import _torch_losses as losses
 from . import _torch_rows as rows
 from ._kernels import portable
+from ._torch_gpu import gpu_kernels
 from ._torch_linear import autocast as autocast
 from ._torch_linear import linear_cross_entropy as linear_cross_entropy
 from ._typing import LossOptions
@@ -177,6 +178,19 @@ def _call(rule: Any, *tensors: Tensor | None, axis: int, **options: Any) -> Tens
 
 
 # The kernel set
+
+
+def reason(x: Tensor) -> str:
+    """Say which kernels compute with `x`, and why."""
+    if gpu_kernels(x) is not None:
+        way = f"on {x.device}: the Triton kernels serve it"
+    elif x.is_cuda:
+        way = f"on {x.device} without Triton (pip install 'softmax[gpu]'): PyTorch's operations serve it"
+    elif x.is_cpu:
+        way = "in memory: the NumPy kernels serve it without a copy"
+    else:
+        way = f"on {x.device}: PyTorch's operations serve it"
+    return f"the input is a torch.Tensor {way}, with autograd and torch.compile"
 
 
 def softmax(

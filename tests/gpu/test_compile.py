@@ -31,8 +31,13 @@ def compile(kernel, dtype, n, **own):
     constants |= dict(SCALE=0, TEMPERATURE=0, PHASE=0, FUNCTION=0, MODE=mode, INDEX=tl.int32, ONE_BLOCK=way.one_block)
     constants |= dict(ACC=tl.float32 if mode == launch.NARROW else tl.float64, ROWS=way.rows, COLUMNS=way.columns)
     constants |= {name: 1 for name in kernel.arg_names if name.endswith("_step")} | own
+    types = {}
+    if own.get("INDEX"):
+        constants["INDEX"] = tl.int64
+        types |= dict.fromkeys(("n", "x_outer", "out_outer", "grad_outer"), "i64")
     wide = "*fp64" if dtype == "fp64" else "*fp32"
-    types = dict.fromkeys(("x", "g", "out", "grad"), "*" + dtype) | dict.fromkeys(("loss", "weight", "row_scale"), wide)
+    types |= dict.fromkeys(("x", "g", "out", "grad"), "*" + dtype)
+    types |= dict.fromkeys(("loss", "weight", "row_scale"), wide)
     types |= dict(where="*u8", states="*fp64", per_row="*fp64", extras=wide, argmax="*i64", ignore="i64")
     types |= dict.fromkeys(("temperature", "scale", "softcap", "smoothing", "z_loss"), "fp64")
     types["target"] = wide if own.get("PROBABILITIES") else "*i64"
@@ -68,9 +73,9 @@ CASES: dict[str, Any] = {
     for n in lengths
 }
 PHASES: dict[str, Any] = {
-    f"{kernel} phase {phase}": (kernel, "bf16", 131072, {"PHASE": phase})
+    f"{kernel} {name}": (kernel, "bf16", 131072, own | ({"GRAD": True, "IGNORE": True} if kernel == "loss" else {}))
     for kernel in ("forward", "product", "loss")
-    for phase in (1, 2)
+    for name, own in (("partial", {"PHASE": 1}), ("finish", {"PHASE": 2}), ("far", {"INDEX": "int64"}))
 }
 EVERYTHING = ("PROBABILITIES", "SMOOTH", "WEIGHT", "CAP", "Z_LOSS", "GRAD", "EXTRAS", "MASK")
 OTHERS: dict[str, Any] = {

@@ -21,7 +21,7 @@ import numpy as np
 from ..._typing import LossOptions
 from .. import portable
 from ..portable import cross_entropy_hvp, entropy, kl_divergence
-from . import columns, fast, gradients, losses, rows
+from . import chunk, columns, fast, gradients, losses, rows
 from .layout import map_rows, reduce_rows, row_blocks, working_dtype
 from .threads import over_rows
 
@@ -386,12 +386,72 @@ def _per_row(target: Any, options: LossOptions, row_scale: Any) -> tuple[Any, An
 def chunk_loss(
     z: Any, target: Any, options: LossOptions, *, row_scale: Any = None, want_grad: bool = False, extras: bool = False
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """Loss, gradient (in the place of z) and extras of contiguous rows (n, K); T may be one number per row."""
-    per_row_temperature = getattr(options.temperature, "ndim", 0)
-    if z.size and not extras and not per_row_temperature and _is_plain_loss(z, target, options) and _straight(z):
+    """Loss, gradient (in the place of z) and extras of contiguous rows (n, K); T may be one number per row.
+
+    bfloat16 comes as its bits, in uint16.
+    """
+    plain = not extras and not hasattr(options.temperature, "ndim") and _is_plain_loss(z, target, options)
+    if plain and z.size and _straight(z):
         loss = np.empty(len(z), z.dtype)
         _loss_rows(z.reshape(-1), z.shape[1], _per_row(target, options, row_scale), loss, z if want_grad else None)
         return loss, z if want_grad else None, {}
+    if z.dtype in (np.float32, np.uint16) and z.size:
+        return _chunk_rows(z, target, options, row_scale, want_grad, extras)
+    return _chunk_by_blocks(z, target, options, row_scale, want_grad, extras)
+
+
+def _chunk_rows(
+    z: Any, target: Any, options: LossOptions, row_scale: Any, want_grad: bool, extras: bool
+) -> tuple[Any, Any, dict[str, Any]]:
+    """The compiled loss with all its options."""
+    rows, n = z.shape
+    nothing = np.empty(0)
+    loss, more = np.empty(rows, np.float32), np.empty((rows if extras else 0, 4))
+    indices = target.ndim == 1
+    label = _per_row(target, replace(options, weight=None), None)[0] if indices else np.empty(0, np.int64)
+    q = np.empty((0, n), np.float32) if indices else np.ascontiguousarray(target)
+    weight = nothing if options.weight is None else np.asarray(options.weight, np.float64)
+    mask: Any = np.empty((0, n), bool)
+    if options.where is not None:
+        one = options.where.strides[0] == 0
+        mask = np.ascontiguousarray(options.where[:1] if one else options.where)
+    temperature = np.atleast_1d(np.asarray(options.temperature, np.float64))
+    scale = np.ones(1) if row_scale is None else np.atleast_1d(np.asarray(row_scale, np.float64))
+
+    def share(values: Any, start: int, stop: int) -> Any:
+        """Some rows of what may be the same for all."""
+        return values if len(values) < rows or not len(values) else values[start:stop]
+
+    def task(start: int, stop: int) -> None:
+        chunk.chunk_rows(
+            _flat(z[start:stop]),
+            n,
+            share(label, start, stop),
+            _flat(share(q, start, stop)),
+            _flat(weight),
+            _flat(share(mask, start, stop)),
+            share(temperature, start, stop),
+            0.0 if options.softcap is None else options.softcap,
+            options.label_smoothing,
+            options.z_loss,
+            share(scale, start, stop),
+            loss[start:stop],
+            more[start:stop].reshape(-1),
+            want_grad,
+        )
+
+    over_rows(task, rows, z.size)
+    names = ("logsumexp", "entropy", "max_probability")
+    values = {name: more[:, k].astype(np.float32) for k, name in enumerate(names) if extras}
+    if extras:
+        values["argmax"] = more[:, 3].astype(np.int64)
+    return loss, z if want_grad else None, values
+
+
+def _chunk_by_blocks(
+    z: Any, target: Any, options: LossOptions, row_scale: Any, want_grad: bool, extras: bool
+) -> tuple[Any, Any, dict[str, Any]]:
+    """The portable loss of a chunk, a block at a time."""
     parts = []
     for (here,) in (index or (slice(None),) for index in row_blocks(z.shape[:1], z.shape[1])):
         scale = row_scale[here] if getattr(row_scale, "ndim", 0) else row_scale

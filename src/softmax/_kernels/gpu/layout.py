@@ -23,8 +23,8 @@ class Rows(NamedTuple):
     @property
     def by_columns(self) -> bool:
         """Whether neighbours in the memory of the first tensor belong to different rows."""
-        _, inner, step = self.strides[0]
-        return step != 1 and inner == 1 and self.inner > 1 and self.n > 1
+        outer, inner, step = self.strides[0]
+        return step != 1 and (inner if self.inner > 1 else outer) == 1 and self.n_rows > 1 and self.n > 1
 
     @property
     def wide_offsets(self) -> bool:
@@ -45,8 +45,8 @@ def as_rows(axis: int, *tensors: Tensor | None) -> Rows:
         tensors = tuple(None if t is None else t.contiguous() for t in tensors)
         given = [t for t in tensors if t is not None]
         groups = _groups(shape, others, given)
-    inner = groups[-1] if groups else []
-    outer = groups[-2] if len(groups) > 1 else []
+    outer = groups[0] if groups else []
+    inner = groups[1] if len(groups) > 1 else []  # none where one stride is enough: no division finds the row then
     strides = tuple(
         (0, 0, 0)
         if t is None

@@ -17,7 +17,10 @@ import triton.language as tl
 
 from .row import (
     FINISH,
+    FIRST_PASS,
+    ONCE,
     PARTIAL,
+    SECOND_PASS,
     STATE,
     allowed,
     decay,
@@ -44,10 +47,10 @@ _INF = tl.constexpr(float("inf"))
 @triton.jit
 def _logits(
     x, offsets, inside, t, cap,
-    TEMPERATURE: tl.constexpr, CAP: tl.constexpr, ACC: tl.constexpr,
+    TEMPERATURE: tl.constexpr, CAP: tl.constexpr, ACC: tl.constexpr, CACHE: tl.constexpr,
 ):  # fmt: skip
     """z = cap·tanh(x/cap)/T in the dtype of the arithmetic, -inf outside, and the slope of the cap."""
-    raw = tl.load(x + offsets, mask=inside, other=-_INF)
+    raw = tl.load(x + offsets, mask=inside, other=-_INF, eviction_policy=CACHE)
     if CAP:
         u = widen(raw, ACC) / cap.to(ACC)
         shrunk = tl.exp(-2.0 * tl.abs(u))
@@ -199,7 +202,7 @@ def loss_kernel(
         cols = columns + block * COLUMNS
         within = live & (cols < n)
         inside = allowed(where, within, cols * where_step, MASK)
-        z, slope = _logits(x, cols * x_step, inside, t, cap, TEMPERATURE, CAP, ACC)
+        z, slope = _logits(x, cols * x_step, inside, t, cap, TEMPERATURE, CAP, ACC, ONCE)
         a = z
         if DENSE:
             a = _target_weights(
@@ -225,7 +228,7 @@ def loss_kernel(
             cols = columns + start
             within = live & (cols < n)
             inside = allowed(where, within, cols * where_step, MASK)
-            z, slope = _logits(x, cols * x_step, inside, t, cap, TEMPERATURE, CAP, ACC)
+            z, slope = _logits(x, cols * x_step, inside, t, cap, TEMPERATURE, CAP, ACC, FIRST_PASS)
             a = z
             if DENSE:
                 a = _target_weights(
@@ -243,7 +246,9 @@ def loss_kernel(
         if PHASE == PARTIAL:
             here = here & (label >= block * COLUMNS)[:, None] & (label < (block + 1) * COLUMNS)[:, None]
         spot = tl.where(valid, label, 0)[:, None]
-        z, _ = _logits(x, spot * x_step, allowed(where, here, spot * where_step, MASK), t, cap, TEMPERATURE, CAP, ACC)
+        z, _ = _logits(
+            x, spot * x_step, allowed(where, here, spot * where_step, MASK), t, cap, TEMPERATURE, CAP, ACC, ONCE
+        )
         z_label = tl.max(z, 1).to(tl.float64)
         if GRAD:
             tl.debug_barrier()  # the gradient may be written over the logits, by other threads than have read this one
@@ -314,7 +319,7 @@ def loss_kernel(
                     cols = columns + start
                     within = live & (cols < n)
                     inside = allowed(where, within, cols * where_step, MASK)
-                    z, slope = _logits(x, cols * x_step, inside, t, cap, TEMPERATURE, CAP, ACC)
+                    z, slope = _logits(x, cols * x_step, inside, t, cap, TEMPERATURE, CAP, ACC, SECOND_PASS)
                     a = z
                     if DENSE:
                         a = _target_weights(

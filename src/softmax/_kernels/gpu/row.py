@@ -23,6 +23,9 @@ WHOLE, PARTIAL, FINISH = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 # No temperature, one number, one for each row.
 NONE, SCALAR, PER_ROW = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
+# What a load of logits asks of L2: keep what is read again, drop it after that.
+ONCE, FIRST_PASS, SECOND_PASS = tl.constexpr(""), tl.constexpr("evict_last"), tl.constexpr("evict_first")
+
 STATE = tl.constexpr(7)  # numbers kept of a block: m, rest, and what is summed beside them
 
 _INF = tl.constexpr(float("inf"))

@@ -14,7 +14,10 @@ import triton.language as tl
 
 from .row import (
     FINISH,
+    FIRST_PASS,
+    ONCE,
     PARTIAL,
+    SECOND_PASS,
     STATE,
     allowed,
     decay,
@@ -43,8 +46,8 @@ _INF = tl.constexpr(float("inf"))
 
 
 @triton.jit
-def _load(x, offsets, inside, t, TEMPERATURE: tl.constexpr, ACC: tl.constexpr):
-    raw = tl.load(x + offsets, mask=inside, other=-_INF)
+def _load(x, offsets, inside, t, TEMPERATURE: tl.constexpr, ACC: tl.constexpr, CACHE: tl.constexpr):
+    raw = tl.load(x + offsets, mask=inside, other=-_INF, eviction_policy=CACHE)
     return widen(divided(raw, t, TEMPERATURE), ACC)
 
 
@@ -74,7 +77,7 @@ def forward_kernel(
     if ONE_BLOCK or PHASE == PARTIAL:
         cols = columns + block * COLUMNS
         inside = allowed(where, live & (cols < n), cols * where_step, MASK)
-        z = _load(x, cols * x_step, inside, t, TEMPERATURE, ACC)
+        z = _load(x, cols * x_step, inside, t, TEMPERATURE, ACC, ONCE)
         m = peak(z)
         h, lost = shifted(z, safe(m)[:, None], MODE)
         e = exponential(h, lost, MODE)
@@ -93,7 +96,7 @@ def forward_kernel(
         for start in range(0, n, COLUMNS):
             cols = columns + start
             inside = allowed(where, live & (cols < n), cols * where_step, MASK)
-            z = _load(x, cols * x_step, inside, t, TEMPERATURE, ACC)
+            z = _load(x, cols * x_step, inside, t, TEMPERATURE, ACC, FIRST_PASS)
             m = peak(z)
             h, lost = shifted(z, safe(m)[:, None], MODE)
             e = exponential(h, lost, MODE)
@@ -119,7 +122,7 @@ def forward_kernel(
             for start in range(first, last.to(INDEX), COLUMNS):
                 cols = columns + start
                 inside = allowed(where, live & (cols < n), cols * where_step, MASK)
-                z = _load(x, cols * x_step, inside, t, TEMPERATURE, ACC)
+                z = _load(x, cols * x_step, inside, t, TEMPERATURE, ACC, SECOND_PASS)
                 h, lost = shifted(z, shift, MODE)
                 e = h
                 if FUNCTION == SOFTMAX:
@@ -218,7 +221,7 @@ def product_kernel(
     if ONE_BLOCK or PHASE == PARTIAL:
         cols = columns + block * COLUMNS
         inside = allowed(where, live & (cols < n), cols * where_step, MASK)
-        z = _load(x, cols * x_step, inside, t, TEMPERATURE, ACC)
+        z = _load(x, cols * x_step, inside, t, TEMPERATURE, ACC, ONCE)
         u = widen(tl.load(g + cols * g_step, mask=inside, other=0.0), ACC)
         top, rest, at, u_top, total, e = _product_state(z, u, inside, cols, FUNCTION, MODE, INDEX)
     elif PHASE == FINISH:
@@ -235,7 +238,7 @@ def product_kernel(
         for start in range(0, n, COLUMNS):
             cols = columns + start
             inside = allowed(where, live & (cols < n), cols * where_step, MASK)
-            z = _load(x, cols * x_step, inside, t, TEMPERATURE, ACC)
+            z = _load(x, cols * x_step, inside, t, TEMPERATURE, ACC, FIRST_PASS)
             u = widen(tl.load(g + cols * g_step, mask=inside, other=0.0), ACC)
             top2, rest2, at2, u2, total2, e = _product_state(z, u, inside, cols, FUNCTION, MODE, INDEX)
             top, rest, at, u_top, total = _join_products(
@@ -267,7 +270,7 @@ def product_kernel(
                 u = widen(tl.load(g + cols * g_step, mask=inside, other=0.0), ACC)
                 e = u
                 if FUNCTION != CENTRED:
-                    z = _load(x, cols * x_step, inside, t, TEMPERATURE, ACC)
+                    z = _load(x, cols * x_step, inside, t, TEMPERATURE, ACC, SECOND_PASS)
                     h, lost = shifted(z, safe(top).to(ACC)[:, None], MODE)
                     e = exponential(h, lost, MODE)
                 _write_product(
