@@ -61,6 +61,15 @@ def test_the_strength_of_the_penalty(softmax, tmp_path):
     assert classifier.class_weight == "balanced"
 
 
+def test_a_network_is_calibrated(softmax, tmp_path):
+    place = tmp_path / "m.safetensors"
+    done = softmax("fit", "iris", *OPTIONS, "--calibrate", "--no-refit", "-o", str(place))
+    assert done.code == 0
+    classifier = sm.load(place).classifier
+    assert classifier.temperature_ == classifier.calibration_["temperature"] != 1.0
+    assert "log-loss of rows held out in 5 folds" in " ".join(done.out.split())
+
+
 def test_a_fit_repeats_bit_for_bit(softmax, saved, tmp_path):
     place = tmp_path / "iris.safetensors"
     assert softmax("fit", "iris", *OPTIONS, "-o", str(place)).code == 0
@@ -102,7 +111,7 @@ def test_the_other_commands_take_the_model(softmax, saved, tmp_path):
         (("--hidden", "4", "--tol", "1e-3"), "no certified gap"),
         (("--hidden", "4", "--report", "r.html"), "see softmax evaluate"),
         (("--hidden", "4", "--inference"), "no standard errors"),
-        (("--hidden", "4", "--calibrate"), "--calibrate and --hidden exclude each other."),
+        (("--hidden", "4", "--no-intercept"), "--no-intercept and --hidden exclude each other."),
         (("--learning-rate", "0.1"), "--learning-rate is about a network; pass --hidden too"),
         (("--device", "cpu"), "--device is about a network; pass --hidden too"),
     ],

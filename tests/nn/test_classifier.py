@@ -231,6 +231,31 @@ def test_partial_fit_takes_a_part_without_every_class(iris):
         quick(8).partial_fit(X, y)
 
 
+def test_partial_fit_with_weights(iris):
+    X, y = iris
+    model = quick(8, class_weight={0: 2.0}).partial_fit(X[y > 0], y[y > 0], [0, 1, 2], np.full(100, 0.5))
+    assert model.predict_proba(X).shape == (150, 3)
+    with pytest.raises(sm.TargetError, match="every row has weight 0"):
+        model.partial_fit(X, y, sample_weight=np.zeros(150))
+    with pytest.raises(sm.OptionError, match="needs all rows"):
+        quick(8, class_weight="balanced").partial_fit(X, y, [0, 1, 2])
+
+
+def test_calibration(digits, tmp_path):
+    X, y, X_new, y_new = digits
+    model = quick(32, max_epochs=15).fit(X, y)
+    before = model.predict_proba(X_new)
+    model.calibrate(X_new, y_new, cv="prefit")
+    assert model.temperature_ > 1.0
+    assert model.calibration_["log_loss_after"] < model.calibration_["log_loss_before"]
+    assert model.predict_proba(X_new).max() < before.max()
+    sm.save(model, tmp_path / "m.safetensors")
+    loaded = sm.load(tmp_path / "m.safetensors")
+    assert loaded.calibration_ == model.calibration_
+    assert np.array_equal(loaded.predict_proba(X_new), model.predict_proba(X_new))
+    assert quick(4, max_epochs=3).fit(X, y).calibrate(X, y, cv=2).calibration_["folds"] == 2
+
+
 def test_inside_what_scikit_learn_has(iris):
     X, y = iris
     scaled = make_pipeline(StandardScaler(), quick(8))

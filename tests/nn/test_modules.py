@@ -345,6 +345,9 @@ def test_autocast(dtype, generator):
     assert head.weight.grad.dtype == torch.float32
     torch.testing.assert_close(loss, whole, rtol=2e-2, atol=2e-2)
     assert loss != whole  # the products were those of the smaller dtype
+    wide = sm.nn.LinearCrossEntropy(8, 5, dtype=torch.float64)
+    with torch.autocast("cpu", dtype=dtype):
+        assert wide(x.double(), target).dtype == torch.float64
 
 
 @pytest.mark.parametrize("module", ["loss", "head"])

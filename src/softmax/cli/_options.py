@@ -100,7 +100,6 @@ REGRESSION_ONLY = {
     "tol": "there is no certified gap to reach",
     "no_intercept": "",
     "n_threads": "PyTorch takes its threads from OMP_NUM_THREADS",
-    "calibrate": "",
     "inference": "the weights of a network have no standard errors",
     "report": "it shows a certificate and coefficients, and a network has neither; see softmax evaluate and export",
 }

@@ -115,7 +115,8 @@ class NeuralSoftmaxClassifier(CallbackSupport, SoftmaxClassifierMixin, BaseEstim
     n_iter_ : int
         Epochs.
     objective_ : float
-        f at the returned weights on the rows of the fit, those held out apart, evaluated in float64.
+        f at the returned weights on the rows of the fit, those held out apart, evaluated in float64; of `partial_fit`
+        on those of the last call.
     penalty_ : float
         alpha / Σ s.
     validation_loss_ : float or None
@@ -123,7 +124,7 @@ class NeuralSoftmaxClassifier(CallbackSupport, SoftmaxClassifierMixin, BaseEstim
     status_ : {"no progress", "early stopping", "converged", "max_epochs", "interrupted", "diverged", "partial_fit"}
         Why the fit ended; "converged" is that of L-BFGS. None of them proves that an optimum was reached.
     temperature_ : float
-        1.0; what is set here divides the logits of ``predict_proba``.
+        What `calibrate` found; 1.0 before.
     history_ : list of dict
         One record per epoch or iteration: number, objective (of Adam averaged over the epoch), validation,
         learning_rate.
@@ -276,6 +277,10 @@ class NeuralSoftmaxClassifier(CallbackSupport, SoftmaxClassifierMixin, BaseEstim
         """
         check_parameters(self)
         first = not hasattr(self, "coefs_")
+        if self.class_weight == "balanced":
+            raise OptionError(
+                "class_weight='balanced' needs all rows, and partial_fit sees a part. Pass a weight for each class."
+            )
         if classes is None and first:
             raise TargetError("the first call of partial_fit needs classes: all labels that will come in any call.")
         if classes is not None:
@@ -289,6 +294,8 @@ class NeuralSoftmaxClassifier(CallbackSupport, SoftmaxClassifierMixin, BaseEstim
         else:
             known = self.classes_
         sample = check_sample(self, X, y, sample_weight, classes=known, first=first)
+        if not sample.X.shape[0]:
+            raise TargetError("every row has weight 0: there is nothing to learn from.")
         trainer: Trainer | None = self.__dict__.get("_trainer")
         if first:
             self._shuffle = check_random_state(self.random_state)
@@ -305,6 +312,25 @@ class NeuralSoftmaxClassifier(CallbackSupport, SoftmaxClassifierMixin, BaseEstim
         record = {"number": number, "objective": objective, "validation": None, "learning_rate": trainer.learning_rate}
         self.n_iter_, self.history_, self._trainer = number, [*earlier, record], trainer
         return self
+
+    def calibrate(self, X: Any, y: Any, *, cv: Any = 5, sample_weight: Any = None) -> Self:
+        """Set `temperature_`, which divides the logits of ``predict_proba``, from rows that had no part in a fit.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as in `fit`
+            The data of the fit; with ``cv="prefit"``, other data.
+        cv : int, splitter, iterable of (train, test) or "prefit", default=5
+            How rows are held out from clones of the model; "prefit" takes the model's own logits for X, which it must
+            not have seen.
+
+        Returns
+        -------
+        self
+        """
+        from softmax.regression._calibration import calibrate
+
+        return calibrate(self, X, y, cv=cv, sample_weight=sample_weight)
 
     def network(self) -> nn.Module:
         """Return a new PyTorch module of the fitted weights, on the CPU: inputs (n, d) to logits (n, K)."""
@@ -370,7 +396,8 @@ class NeuralSoftmaxClassifier(CallbackSupport, SoftmaxClassifierMixin, BaseEstim
 
     def _keep(self, trainer: Trainer, status: str, epochs: list[Epoch], rows: Rows, held_out: Rows | None) -> None:
         """Set the fitted attributes, and warn where the weights are not those that were asked for."""
-        self.__dict__.pop("_trainer", None)
+        for name in ("_trainer", "calibration_"):  # of an earlier fit
+            self.__dict__.pop(name, None)
         self.coefs_, self.intercepts_ = trainer.parameters()
         self.temperature_ = 1.0
         self.n_iter_ = len(epochs)

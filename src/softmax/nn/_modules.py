@@ -265,7 +265,7 @@ class _Head(nn.Module):
                 f"x must have shape (..., {self.in_features}), the features last; got {tuple(x.shape)}."
             )
         _refuse_other_device(self.weight, x, "the weight", "x")
-        if x.dtype != self.weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        if x.dtype != self.weight.dtype and not _autocast(x, self.weight):
             raise ArrayTypeError(
                 f"x is {x.dtype} and the weight {self.weight.dtype}. Pass x.to({self.weight.dtype}), or call under "
                 "torch.autocast."
@@ -387,7 +387,7 @@ class LinearCrossEntropy(_Head):
         _refuse_other_device(self.class_weight, x, "the class weights", "x")
         weight: Tensor = self.weight
         bias: Tensor | None = self.bias
-        if torch.is_autocast_enabled(x.device.type):
+        if _autocast(x, weight):
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weight = x.to(dtype), weight.to(dtype)
             bias = None if bias is None else bias.to(dtype)
@@ -488,6 +488,12 @@ class SoftmaxOutput(_Head):
 
     def _options(self) -> Iterator[str]:
         return _changed(self, {"log": False, "softcap": None, "temperature": 1.0})
+
+
+def _autocast(*tensors: Tensor) -> bool:
+    """Whether autocast changes the dtype of a product of these; it leaves float64 alone."""
+    device = tensors[0].device.type
+    return torch.is_autocast_enabled(device) and all(t.dtype != torch.float64 for t in tensors)
 
 
 def _changed(module: nn.Module, defaults: dict[str, Any]) -> Iterator[str]:

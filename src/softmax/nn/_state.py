@@ -30,7 +30,10 @@ def state_of(model: Any) -> tuple[str, dict[str, Any], dict[str, npt.NDArray[Any
     left_out = {}
     if not isinstance(params["random_state"], Integral | None):
         left_out["random_state"] = repr(params.pop("random_state"))
-    header = {"params": params, "fitted": {name: getattr(model, name) for name in FITTED}}
+    fitted = {name: getattr(model, name) for name in FITTED}
+    if hasattr(model, "calibration_"):
+        fitted["calibration_"] = model.calibration_
+    header = {"params": params, "fitted": fitted}
     arrays = {"classes": model.classes_}
     if hasattr(model, "feature_names_in_"):
         arrays["feature_names"] = model.feature_names_in_
@@ -63,7 +66,7 @@ def _unpacked(model: Any, header: Mapping[str, Any], arrays: Arrays) -> tuple[di
     header.pop("left_out", None)
     if unknown := sorted(set(params) - set(model.get_params(deep=False))):
         raise ValueError(f"the unknown parameters {', '.join(unknown)}")
-    if set(fitted) != set(FITTED):
+    if set(fitted) - {"calibration_"} != set(FITTED):
         raise ValueError(f"it should hold {', '.join(FITTED)}, and holds {', '.join(sorted(fitted))}")
     params["hidden_layer_sizes"] = tuple(params["hidden_layer_sizes"])
     n_layers = len(params["hidden_layer_sizes"]) + 1
@@ -92,6 +95,8 @@ def _check_values(params: Mapping[str, Any], fitted: Mapping[str, Any]) -> None:
         raise ValueError("temperature_ should be a finite number > 0")
     if isinstance(fitted["n_iter_"], bool) or not isinstance(fitted["n_iter_"], Integral) or fitted["n_iter_"] < 0:
         raise ValueError("n_iter_ should be a whole number ≥ 0")
+    if not isinstance(fitted.get("calibration_", {}), dict):
+        raise ValueError("calibration_ should be a record")
     if not isinstance(fitted["history_"], list) or not all(isinstance(r, dict) for r in fitted["history_"]):
         raise ValueError("history_ should be a list of records")
 

@@ -106,9 +106,10 @@ def check_sample(
 ) -> Sample:
     """Check the rows, the targets and the weights of a fit; sets `n_features_in_` and the like on `model`.
 
-    `classes`, sorted, are those that y may hold, where y does not say it itself; rows after the `first` are checked
-    against `n_features_in_`.
+    `classes`, sorted, are those that y may hold, some of them, where y does not say it itself; rows after the `first`
+    are checked against `n_features_in_`.
     """
+    complete = classes is None
     sparse = scipy.sparse.issparse(X)
     if sparse:
         check_sparse_structure(X)
@@ -145,7 +146,7 @@ def check_sample(
         else:
             labels = _places(y, classes)
     n = X.shape[0]
-    weights = _weights(model.class_weight, X, classes, labels, probabilities, sample_weight)
+    weights = _weights(model.class_weight, X, classes, labels, probabilities, sample_weight, complete=complete)
     kept = None
     if weights is not None and not weights.all():
         kept = np.flatnonzero(weights)
@@ -326,8 +327,10 @@ def _weights(
     labels: npt.NDArray[np.intp] | None,
     probabilities: Floats | None,
     sample_weight: Any,
+    *,
+    complete: bool,
 ) -> Floats | None:
-    """Sample times class weights, or None where all are 1."""
+    """Sample times class weights, or None where all are 1; with `complete` every class needs some weight."""
     if sample_weight is None and class_weight is None:
         return None
     weights: Floats = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True)
@@ -337,9 +340,11 @@ def _weights(
                 "class_weight needs labels: with a matrix of probabilities a row has no class. Pass sample_weight."
             )
         assert probabilities is not None
-        _refuse_weightless(classes, weights @ probabilities)
+        if complete:
+            _refuse_weightless(classes, weights @ probabilities)
         return weights
-    _refuse_weightless(classes, np.bincount(labels, weights=weights, minlength=len(classes)))
+    if complete:
+        _refuse_weightless(classes, np.bincount(labels, weights=weights, minlength=len(classes)))
     if class_weight is not None:
         factors = compute_class_weight(class_weight, classes=classes, y=classes[labels], sample_weight=weights)
         if not np.all(np.isfinite(factors)) or np.any(factors < 0):
@@ -347,6 +352,7 @@ def _weights(
                 f"class weights must be finite and ≥ 0, got {factors.tolist()} for the classes {classes.tolist()}."
             )
         weights *= factors[labels]
+    if complete and class_weight is not None:
         _refuse_weightless(classes, np.bincount(labels, weights=weights, minlength=len(classes)))
     return weights
 
