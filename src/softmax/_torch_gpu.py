@@ -45,3 +45,27 @@ def _kernels() -> Any:
         return importlib.import_module("softmax._kernels.gpu")
     except ImportError:
         return None
+
+
+# Products of half precision that are summed in float32
+
+
+@functools.cache
+def adds_wide(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a product of this dtype can be added to float32 where that lies, which PyTorch does on CUDA alone."""
+    if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
+        return False
+    a, total = torch.zeros(8, 8, dtype=dtype, device=device), torch.zeros(8, 8, device=device)
+    try:
+        add_product(total, a, a, first=False)
+    except (NotImplementedError, RuntimeError, TypeError):
+        return False
+    return True
+
+
+def add_product(total: Tensor, a: Tensor, b: Tensor, *, first: bool) -> None:
+    """Add a b, summed in float32 and not rounded to its own dtype, to total; the first time, write it."""
+    if first:
+        torch.mm(a, b, out_dtype=total.dtype, out=total)
+    else:
+        torch.addmm(total, a, b, out_dtype=total.dtype, out=total)
