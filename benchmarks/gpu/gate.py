@@ -1,7 +1,8 @@
-"""Whether results of ours are right: the first and last rows of a case against float64, before anything is timed."""
+"""Whether results of ours are right, before anything is timed: the loss of all rows, the rest at both ends."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,14 +11,20 @@ from .cases import Case
 from .providers import UPSTREAM, Data
 
 F = torch.nn.functional
-CHECKED = 32  # rows from each end
+
+CHECKED = 32  # rows, or classes, from each end
+CHUNK = 2**26  # logits in float64 at a time
 EPS = {"float32": 2.0**-23, "bfloat16": 2.0**-7}
+
+# What is compared: name, result, exact value, allowed error.
+Comparison = tuple[str, Any, Any, Any]
 
 
 def check(case: Case, data: Data, results: tuple[Any, ...]) -> list[str]:
     """Return a line for each result that is wrong, none if all is right."""
     wrong = []
-    for name, got, truth, allowed in _compare(case, data, results):
+    compare = _softmax if case.operation == "softmax" else _loss
+    for name, got, truth, allowed in compare(case, data, *results):
         error = (got.double() - truth).abs()
         if not (error <= allowed).all():
             excess = float((error / allowed).nan_to_num(nan=float("inf")).max())
@@ -25,61 +32,77 @@ def check(case: Case, data: Data, results: tuple[Any, ...]) -> list[str]:
     return wrong
 
 
-def _ends(n: int, device: Any) -> Any:
-    rows = torch.arange(n, device=device)
-    return rows if n <= 2 * CHECKED else torch.cat([rows[:CHECKED], rows[-CHECKED:]])
+def ends(n: int, device: Any) -> Any:
+    """Return the first and the last numbers below n."""
+    numbers = torch.arange(n, device=device)
+    return numbers if n <= 2 * CHECKED else torch.cat([numbers[:CHECKED], numbers[-CHECKED:]])
 
 
-def _compare(case: Case, data: Data, results: tuple[Any, ...]) -> Any:
-    """(name, result, exact, allowed error) of everything that is looked at."""
-    device = data.target.device
-    some = _ends(case.rows, device)
-    eps = EPS[case.dtype]
-    if case.operation == "softmax":
-        x = data.logits[some].double()
-        p = torch.softmax(x, 1)
-        if case.part == "forward":
-            yield "the probabilities", results[0][some], p, eps * p + 1e-40
-            return
-        g = data.cotangent[some].double()
-        size = g.abs().amax(1, keepdim=True)
-        yield "the derivative", results[0][some], p * (g - (p * g).sum(1, keepdim=True)), 4 * eps * p * size + 1e-30
+def _softmax(case: Case, data: Data, result: Any) -> Iterator[Comparison]:
+    some, eps = ends(case.rows, result.device), EPS[case.dtype]
+    p = torch.softmax(data.logits[some].double(), 1)
+    if case.part == "forward":
+        yield "softmax", result[some], p, eps * p + 1e-40
         return
-    loss, *gradients = results
-    exact, by_row, total = _losses(case, data, some)
-    if case.rows == len(some):
-        yield "the loss", loss, exact.sum() / total, 1e-6 * (exact.sum() / total).abs().clamp(min=1)
+    g = data.cotangent[some].double()
+    exact = p * (g - (p * g).sum(1, keepdim=True))
+    yield "the derivative", result[some], exact, 4 * eps * p * g.abs().amax(1, keepdim=True) + 1e-30
+
+
+def _loss(case: Case, data: Data, loss: Any, *gradients: Any) -> Iterator[Comparison]:
+    some, eps = ends(case.rows, loss.device), EPS[case.dtype]
+    losses, normaliser = _all_rows(case, data)
+    total = _denominator(case, data)
+    mean = losses.sum() / total
+    yield "the loss", loss, mean, (1e-6 if not case.features else eps) * mean.abs().clamp(min=1)
     if not gradients:
         return
-    upstream = UPSTREAM if case.part == "autograd" else 1.0
-    scaled = by_row * (upstream / total)
+    upstream = (UPSTREAM if case.part == "autograd" else 1.0) / total
+    z = _logits(case, data, some).requires_grad_()
+    (by_row,) = torch.autograd.grad(_row_losses(case, data, z, some).sum() * upstream, z)
     if not case.features:
-        yield "the gradient", gradients[0][some], scaled, eps * scaled.abs() + 2.0**-21 * (upstream / total)
+        yield "the gradient", gradients[0][some], by_row, eps * by_row.abs() + 2.0**-21 * upstream
         return
-    # logits of a linear layer are rounded to bfloat16 before and after they become gradients
-    exact_x = scaled @ data.weight.double()
-    size = scaled.abs() @ data.weight.double().abs()
-    yield "the gradient of x", gradients[0][some], exact_x, 8 * eps * size + 1e-12
-    if case.rows == len(some):
-        exact_w = scaled.t() @ data.x[some].double()
-        yield (
-            "the gradient of the weights",
-            gradients[1],
-            exact_w,
-            8 * eps * scaled.abs().t() @ data.x[some].double().abs(),
-        )
+    # The logits of the layer are rounded once before and once after they become their gradient.
+    weight, x = data.weight, data.x
+    by_x, size = by_row @ weight.double(), by_row.abs() @ weight.double().abs()
+    yield "the gradient of x", gradients[0][some], by_x, 8 * eps * size + 1e-12
+    classes = ends(case.classes, loss.device)
+    p = torch.exp((x @ weight[classes].t()).double() - normaliser[:, None])
+    by_class = (p - (data.target[:, None] == classes).double()) * upstream
+    exact, size = by_class.t() @ x.double(), by_class.abs().t() @ x.double().abs()
+    yield "the gradient of the weights", gradients[1][classes], exact, 8 * eps * size + 1e-12
 
 
-def _losses(case: Case, data: Data, some: Any) -> tuple[Any, Any, Any]:
-    """Losses of some rows and their gradients in the logits, and what a mean over all rows divides by."""
-    options = {key: value.double() if torch.is_tensor(value) else value for key, value in data.options(case).items()}
-    z = data.x[some] @ data.weight.t() if case.features else data.logits[some]
-    z = z.double().requires_grad_()
-    target = data.probabilities[some].double() if case.probabilities else data.target[some]
-    losses = F.cross_entropy(z, target, reduction="none", **options)
-    (gradient,) = torch.autograd.grad(losses.sum(), z)
-    total: Any = float(case.rows)
-    if not case.probabilities:
-        kept = data.target[data.target != -100]
-        total = float(len(kept)) if "weight" not in options else options["weight"][kept].sum()
-    return losses.detach(), gradient, total
+def _all_rows(case: Case, data: Data) -> tuple[Any, Any]:
+    """Losses and normalisers of all rows, some rows at a time."""
+    losses, normalisers = [], []
+    step = max(1, CHUNK // case.classes)
+    for rows in torch.arange(case.rows, device=data.target.device).split(step):
+        z = _logits(case, data, rows)
+        losses.append(_row_losses(case, data, z, rows))
+        normalisers.append(torch.logsumexp(z, 1))
+    return torch.cat(losses), torch.cat(normalisers)
+
+
+def _logits(case: Case, data: Data, rows: Any) -> Any:
+    z = data.x[rows] @ data.weight.t() if case.features else data.logits[rows]
+    return z.double()
+
+
+def _row_losses(case: Case, data: Data, z: Any, rows: Any) -> Any:
+    target = data.probabilities[rows].double() if case.probabilities else data.target[rows]
+    return F.cross_entropy(z, target, reduction="none", **_options(case, data))
+
+
+def _options(case: Case, data: Data) -> dict[str, Any]:
+    return {key: value.double() if torch.is_tensor(value) else value for key, value in data.options(case).items()}
+
+
+def _denominator(case: Case, data: Data) -> Any:
+    """What the mean divides by."""
+    if case.probabilities:
+        return float(case.rows)
+    kept = data.target[data.target != -100]
+    weight = _options(case, data).get("weight")
+    return float(len(kept)) if weight is None else weight[kept].sum()
