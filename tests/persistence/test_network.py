@@ -180,7 +180,7 @@ def test_a_card_of_a_network(data):
     card = sm.model_card(fitted(data, 7, 5), data="irises", evaluation={"accuracy": 0.9})
     front = yaml.safe_load(card.split("---")[1])
     assert "neural-network" in front["tags"]
-    assert "A neural network of 2 hidden layers (relu) that gives probabilities of 3 classes from 4 features" in card
+    assert "A neural network with hidden layers of 7 and 5 (relu) that gives probabilities of 3 classes from 4" in card
     assert "there is no certificate" in card
     assert "| 2 | 5 | 35 |" in card
     assert "linear in the features" not in card and "## Certificate" not in card

@@ -36,11 +36,14 @@ LITTLE = 2**24  # multiplications of a step up to which a second thread costs mo
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows (n, d), dense or CSR; class codes (n,) or probabilities (n, K); weights (n,) of mean 1, or None."""
+    """Rows (n, d), dense or CSR; class codes (n,) or probabilities (n, K); weights (n,) of mean 1, or None.
+
+    Arrays of NumPy, or tensors where a trainer has placed them.
+    """
 
     X: Any
-    targets: Array
-    weights: Array | None
+    targets: Any
+    weights: Any
 
     def __len__(self) -> int:
         return int(self.X.shape[0])
@@ -89,6 +92,13 @@ class Trainer:
         groups = [{"params": self._weights}, {"params": self._biases}]
         fused = self.device.type in ("cpu", "cuda")
         self.optimiser = torch.optim.Adam(groups, lr=learning_rate, fused=fused)
+
+    def placed(self, rows: Rows) -> Rows:
+        """The rows on the device, where that is not the CPU and they are dense: moved once and not in every batch."""
+        if self.device.type == "cpu" or scipy.sparse.issparse(rows.X):
+            return rows
+        weights = None if rows.weights is None else self._tensor(rows.weights, self.dtype)
+        return Rows(self._tensor(rows.X, self.dtype), self._tensor(rows.targets, self._target_dtype(rows)), weights)
 
     def epoch(self, rows: Rows, penalty: float, rng: np.random.RandomState) -> float:
         """Pass once over the rows in an order of its own; returns the objective, averaged over the way."""
@@ -140,10 +150,10 @@ class Trainer:
                 tensor.copy_(part.view_as(tensor))
 
     @contextmanager
-    def threads(self) -> Iterator[None]:
-        """One thread of PyTorch where a step is so little work that threads would mostly wait for each other."""
+    def threads(self, n_rows: int) -> Iterator[None]:
+        """One thread of PyTorch where a step of `n_rows` is so little that threads would mostly wait for each other."""
         before = torch.get_num_threads()
-        if self.batch_size * sum(tensor.numel() for tensor in self._weights) <= LITTLE:
+        if n_rows * sum(tensor.numel() for tensor in self._weights) <= LITTLE:
             torch.set_num_threads(1)
         try:
             yield
@@ -163,14 +173,16 @@ class Trainer:
         """The mean of weight × loss over the rows of a batch; the weights of all rows have mean 1."""
         X = batch.X.toarray() if scipy.sparse.issparse(batch.X) else batch.X
         hidden = self.network(self._tensor(X, self.dtype))
-        soft = batch.targets.ndim == 2
-        target = self._tensor(batch.targets, self.dtype if soft else torch.int64)
+        target = self._tensor(batch.targets, self._target_dtype(batch))
         if batch.weights is None:
             return self.head.loss(hidden, target, reduction="mean")
         losses = self.head.loss(hidden, target, reduction="none")
         return (losses * self._tensor(batch.weights, losses.dtype)).mean()
 
-    def _tensor(self, array: Array, dtype: torch.dtype) -> Tensor:
+    def _target_dtype(self, rows: Rows) -> torch.dtype:
+        return self.dtype if rows.targets.ndim == 2 else torch.int64
+
+    def _tensor(self, array: Any, dtype: torch.dtype) -> Tensor:
         return torch.as_tensor(array).to(device=self.device, dtype=dtype)
 
     def _squares(self) -> float:
@@ -196,12 +208,13 @@ def train(
 
     Returns why the fit ended, and what each epoch gave. `tell` may raise StopIteration to end it.
     """
+    rows, held_out = trainer.placed(rows), None if held_out is None else trainer.placed(held_out)
     epochs: list[Epoch] = []
     best, since, reductions, kept = np.inf, 0, 0, trainer.snapshot()
     status = "max_epochs"
     try:
         for number in range(1, max_epochs + 1):
-            with trainer.threads():
+            with trainer.threads(trainer.batch_size):
                 objective = trainer.epoch(rows, penalty, rng)
                 validation = None if held_out is None else trainer.validate(held_out)
             epochs.append(Epoch(number, objective, validation, trainer.learning_rate))
@@ -231,6 +244,7 @@ def descend(
     trainer: Trainer, rows: Rows, *, penalty: float, max_iter: int, tol: float, tell: Callable[[Epoch], None]
 ) -> tuple[str, list[Epoch]]:
     """Fit by L-BFGS on all rows, until no entry of the gradient is above `tol`; returns as `train` does."""
+    rows = trainer.placed(rows)
     epochs: list[Epoch] = []
     reached = trainer.snapshot()
 
@@ -246,9 +260,10 @@ def descend(
 
     options = {"maxiter": max_iter, "maxfun": 20 * max_iter, "gtol": tol, "ftol": 0.0, "maxcor": 30}
     try:
-        found = scipy.optimize.minimize(
-            value, reached, jac=True, method="L-BFGS-B", callback=_unstopped(note), options=options
-        )
+        with trainer.threads(min(len(rows), FULL)):
+            found = scipy.optimize.minimize(
+                value, reached, jac=True, method="L-BFGS-B", callback=_unstopped(note), options=options
+            )
         status = "converged" if found.success else "max_epochs" if found.status == 1 else "no progress"
     except (KeyboardInterrupt, _StoppedError):
         status = "interrupted"

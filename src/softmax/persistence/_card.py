@@ -195,7 +195,8 @@ def _summary(described: Description) -> str:
     what = "" if described.target is None else f" for the column {_text(described.target)}"
     logits, model = "W x + b", "A softmax (multinomial logistic) regression"
     if described.activation is not None:
-        model = f"A neural network of {len(described.hidden)} hidden layers ({described.activation})"
+        widths = " and ".join(f"{len(layer.intercept):,}" for layer in described.hidden)
+        model = f"A neural network with hidden layers of {widths} ({described.activation})" if widths else "A network"
         logits = "W h(x) + b" if described.hidden else logits
     formula = (
         f"softmax({logits})" if described.temperature == 1.0 else f"softmax(({logits}) / {described.temperature:g})"
