@@ -106,9 +106,8 @@ def run(options: argparse.Namespace) -> int:
     rates = measure.rates(clock)
     results: dict[str, Any] = {"date": date.today().isoformat(), "machine": measure.describe(), "rates": rates}
     print(json.dumps(results["machine"]))
-    print(
-        f"copy {rates['bytes_per_second'] / 1e12:.3f} TB/s, product {rates['operations_per_second'] / 1e12:.0f} TFLOP/s\n"
-    )
+    copy, product = rates["bytes_per_second"] / 1e12, rates["operations_per_second"] / 1e12
+    print(f"copy {copy:.3f} TB/s, product {product:.0f} TFLOP/s\n")
     results["cases"] = []
     for case in cases:
         record = _time(case, clock, rates)
