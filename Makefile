@@ -14,7 +14,7 @@ PYTEST_ARGS ?=
 MOVED := $(shell test "$$(cat .venv/home 2>/dev/null)" = "$$(pwd)" || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench bench-regression bench-regression-full bench-gpu changelog clean FORCE
+.PHONY: help demo test lint types bench bench-regression bench-regression-full bench-nn bench-gpu changelog clean FORCE
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-28s %s\n", $$1, $$2 }'
@@ -42,6 +42,9 @@ bench-regression: .venv/installed-bench  ## the classifiers beside seven other t
 bench-regression-full: .venv/installed-bench  ## the same without limits of time, and with the settings not known yet; hours
 	$(PY) -m benchmarks.regression.environments
 	$(PY) -m benchmarks.regression.run --full
+
+bench-nn: .venv/installed-bench  ## the output layer beside PyTorch's own: time, memory and error; a quarter of an hour
+	$(PY) -m benchmarks.nn.run
 
 bench-gpu:  ## check results, then time the GPU kernels; needs an NVIDIA GPU
 	@command -v nvidia-smi > /dev/null || \

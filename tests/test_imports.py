@@ -56,7 +56,16 @@ TABLE = {
     "_linear_plan": row(BASE),
     "_linear_pass": row(f"{BASE} _kernels _linear_plan", "numpy"),
     "_torch": row(f"{BASE} _kernels _torch_gpu _torch_rows _torch_losses _torch_linear", "numpy torch"),
-    "_torch_linear": row(f"{BASE} _kernels _linear_plan _linear_pass _torch_rows _torch_losses", "torch"),
+    "_torch_linear": row(
+        f"{BASE} _linear_plan _linear_pass _torch_rows _torch_losses _torch_linear_pass _torch_linear_formula "
+        "_torch_linear_shares",
+        "torch",
+    ),
+    "_torch_linear_shares": row(f"{BASE} _kernels _linear_plan _linear_pass _torch_linear_pass", "torch"),
+    "_torch_linear_formula": row(f"{BASE} _torch_rows _torch_losses _torch_linear_pass", "torch"),
+    "_torch_linear_pass": row(
+        f"{BASE} _kernels _linear_plan _linear_pass _torch_gpu _torch_rows _torch_losses", "torch"
+    ),
     "_torch_losses": row(f"{BASE} _kernels _torch_gpu _torch_rows", "numpy torch"),
     "_torch_rows": row(f"{BASE} _kernels _torch_gpu", "numpy torch"),
     "_torch_gpu": row(f"{BASE} _kernels", "torch"),
@@ -66,7 +75,7 @@ TABLE = {
     "_jacobian": row(f"{CHECKED} _function _derivative", "numpy"),
     "_losses": row(f"{CHECKED} _function _derivative", "numpy"),
     "_linear": row(f"{CHECKED} _linear_plan _linear_pass _losses", "numpy"),
-    "_introspection": row(f"{CHECKED} _function _derivative _losses _linear", "numpy"),
+    "_introspection": row(f"{CHECKED} _function _derivative _losses _linear _linear_plan", "numpy"),
     "_evaluation": row(f"{BASE} softmax", "numpy"),
     "regression": row(
         f"{BASE} _dispatch _kernels _function _derivative _losses softmax", "numpy scipy sklearn threadpoolctl"
@@ -97,6 +106,7 @@ FOLDERS = ("tables", "_kernels.cpu", "_kernels.gpu", "regression", "nn", "persis
 LATE: dict[str, set[str]] = {
     "": set(),
     "_dispatch": {"_kernels", "_torch", "_jax"},
+    "_torch_linear": {"_torch_linear_shares"},
     "_table_model": {"regression", "nn", "sklearn", "pyarrow"},
     "_table_fit": {"regression", "nn", "sklearn"},
     "nn": {"torch"},  # but in the two modules that are themselves loaded late

@@ -1,4 +1,4 @@
-"""Linear cross entropy: every option against the exact reference, for NumPy and PyTorch, value, gradients and extras."""
+"""Linear cross entropy of arrays: every option against the exact reference, value, gradients and extras."""
 
 from __future__ import annotations
 
@@ -270,3 +270,55 @@ def test_chunks_change_nothing_but_the_order_of_sums(monkeypatch, rng):
         close(a, c, 1e-13)
     again = sm.linear_cross_entropy_and_grad(x, w, target, b)
     assert all(np.array_equal(a, c) for a, c in zip(parts[1], again[1], strict=True))
+
+
+# What it refuses
+
+
+def refused(error, message, x=None, w=None, target=None, b=None, **options):
+    x = np.ones((2, 3)) if x is None else x
+    w = np.ones((4, 3)) if w is None else w
+    target = [0, 3] if target is None else target
+    for function in (sm.linear_cross_entropy, sm.linear_cross_entropy_and_grad):
+        with pytest.raises(error, match=message):
+            function(x, w, target, b, **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (
+            {"x": np.ones((2, 4))},
+            sm.ArrayValueError,
+            r"with D features and V classes; got \(2, 4\) and \(4, 3\)\. Pass .*\.T",
+        ),
+        ({"x": 1.0}, sm.ArrayValueError, r"x must have shape \(\.\.\., D\)"),
+        ({"w": np.ones(3)}, sm.ArrayValueError, r"linear_weight \(V, D\)"),
+        ({"w": np.ones((0, 3)), "target": []}, sm.ArrayValueError, r"at least one class; got shape \(0, 3\)"),
+        ({"b": np.ones(3)}, sm.ArrayValueError, r"bias must hold one number for each class, shape \(4,\); got \(3,\)"),
+        ({"x": np.ones((2, 3), np.float32)}, sm.ArrayTypeError, "must have the dtype of x, float32; got float64. Cast"),
+        ({"b": np.ones(4, np.float16)}, sm.ArrayTypeError, "bias must have the dtype of x, float64; got float16"),
+        ({"x": "abc"}, sm.ArrayTypeError, "x is no array"),
+        ({"x": np.ma.masked_array(np.ones((2, 3)))}, sm.ArrayTypeError, "got a masked array"),
+        ({"w": np.ma.masked_array(np.ones((4, 3)))}, sm.ArrayTypeError, r"linear_weight.filled\(0\)"),
+        ({"target": [0, 4]}, sm.TargetError, r"target must lie in \[0, 4\); got 4 at row 1. .* ignore_index=4"),
+        ({"target": [0.0, 1.0]}, sm.TargetError, "Class indices have to be integers"),
+        ({"target": [0]}, sm.TargetError, r"integers of shape \(2,\)"),
+        ({"target": -np.ones((2, 4))}, sm.TargetError, "finite and not negative"),
+        ({"weight": np.ones(3)}, sm.ArrayValueError, r"weight must hold one number for each class, shape \(4,\)"),
+        ({"where": np.ones((3, 4), bool)}, sm.ArrayValueError, "where must broadcast"),
+        ({"temperature": [1.0, 0.0]}, sm.OptionError, "finite and above 0; got 0.0 at row 1"),
+        ({"temperature": np.ones(3)}, sm.OptionError, r"one for each row, shape \(2,\); got shape \(3,\)"),
+        ({"temperature": -1.0}, sm.OptionError, "above 0; got -1.0"),
+        ({"softcap": 0.0}, sm.OptionError, "softcap"),
+        ({"reduction": "average"}, sm.OptionError, "reduction must be one of"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
+)
+def test_bad_input(arguments, error, message):
+    refused(error, message, **arguments)
+
+
+def test_another_library_is_refused():
+    strict = pytest.importorskip("array_api_strict")
+    refused(sm.ArrayTypeError, "x must be a NumPy array", x=strict.ones((2, 3)))

@@ -1,4 +1,4 @@
-"""Linear cross entropy of tensors: values and gradients in every dtype, derivatives of every order, transforms, graphs."""
+"""Linear cross entropy of tensors: values and gradients in every dtype, derivatives of every order, graphs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 
 import softmax as sm
 from softmax import _linear_plan as planning
+from softmax._typing import LossOptions
 from tests.test_linear import OPTION, OPTIONS, SCALES, TEMPERATURES, D, N, V, close, denominator, problem, truth_of
 
 torch = pytest.importorskip("torch")
-linear = pytest.importorskip("softmax._torch_linear")
+linear_pass = pytest.importorskip("softmax._torch_linear_pass")
 F = torch.nn.functional
 
 NAMES = ("x", "linear_weight", "bias")
@@ -90,9 +91,9 @@ def test_what_one_chunk_gives_from_its_logits(dtype, rng):
     target = torch.tensor(rng.integers(0, 301, 40))
     exact_loss = F.cross_entropy(z.double(), target, reduction="none")
     exact = z.double().softmax(1) - F.one_hot(target, 301)
-    problem_ = linear.LinearProblem(z, z, target, None, linear.LossOptions())
-    run = linear.TorchPass(problem_, 40)
-    loss, gradient, _ = run.chunk_loss(z.clone(), target, linear.LossOptions(), None, True, False)
+    problem_ = linear_pass.LinearProblem(z, z, target, None, LossOptions())
+    run = linear_pass.TorchPass(problem_, 40)
+    loss, gradient, _ = run.chunk_loss(z.clone(), target, LossOptions(), None, True, False)
     assert ((loss.double() - exact_loss).abs() <= 4 * 2**-24 * exact_loss.clamp(min=1)).all()
     eps = torch.finfo(dtype).eps
     assert ((gradient.double() - exact).abs() <= eps * exact.abs() + torch.finfo(dtype).smallest_normal).all()
@@ -243,7 +244,7 @@ def test_third_derivative(rng):
 @REDUCTION
 @pytest.mark.parametrize("name", ["plain", "all"])
 def test_compiled_whole(small_chunks, name, reduction, rng):
-    layer, target, options, arrays = tensors(rng, "indices", OPTIONS[name])
+    layer, target, options, _ = tensors(rng, "indices", OPTIONS[name])
     torch._dynamo.reset()
 
     @torch.compile(fullgraph=True, backend="aot_eager")
@@ -276,7 +277,7 @@ def test_compiled_by_inductor_with_extras(rng):
 def test_operators(name, rng):
     layer, target, _, _ = tensors(rng, "indices", {})
     given = (*layer, target, torch.ones(V, dtype=torch.float64), None, torch.tensor(TEMPERATURES))
-    o = linear.Options(1.0, 1, 0.1, 4.0, 0.01, 4)
+    o = linear_pass.Options(1.0, 1, 0.1, 4.0, 0.01, 4)
     needs = (True, True, False)
     arguments = {
         "rows": (*given, True, *o),
@@ -322,7 +323,7 @@ def test_no_rows_and_all_rows_ignored(rng):
 
 
 def test_more_dimensions_strides_and_parameters(rng):
-    layer, target, _, arrays = tensors(rng, "indices", {})
+    layer, target, _, _ = tensors(rng, "indices", {})
     x = layer[0].detach()[:12].reshape(3, 4, D)
     wanted = sm.linear_cross_entropy(x.reshape(12, D), layer[1], target[:12], layer[2], reduction="none")
     turned = x.permute(2, 1, 0).contiguous().permute(2, 1, 0)
@@ -332,3 +333,38 @@ def test_more_dimensions_strides_and_parameters(rng):
     close(got.detach().reshape(12), wanted.detach())
     got.sum().backward()
     assert w.grad.shape == (V, D)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"w": torch.ones(4, 3, dtype=torch.bfloat16)}, sm.ArrayTypeError, r"got torch.bfloat16. .* torch.autocast"),
+        ({"w": torch.ones(4, 3, device="meta")}, sm.ArrayValueError, "on the device of x, cpu; got meta. Move one"),
+        ({"w": np.ones((4, 3))}, sm.ArrayTypeError, "must have the dtype of x"),
+        ({"weight": torch.ones(4, requires_grad=True)}, sm.ArrayValueError, r"weight.detach\(\)"),
+        ({"temperature": torch.ones(2, requires_grad=True)}, sm.OptionError, r"temperature.detach\(\)"),
+    ],
+    ids=["dtype", "device", "library", "class weights", "temperature"],
+)
+def test_bad_input(change, error, message):
+    given = {"x": torch.ones(2, 3), "w": torch.ones(4, 3)} | change
+    x, w = given.pop("x"), given.pop("w")
+    with pytest.raises(error, match=message):
+        sm.linear_cross_entropy(x, w, torch.tensor([0, 3]), **given)
+
+
+def test_gradients_of_tensors_come_from_backward():
+    x = torch.ones(2, 3)
+    with pytest.raises(sm.ArrayTypeError, match=r"backward\(\)"):
+        sm.linear_cross_entropy_and_grad(x, torch.ones(4, 3), torch.tensor([0, 3]))
+
+
+def test_a_class_out_of_range_in_a_graph_gives_nan(rng):
+    """A traced target cannot be looked at before; no memory beyond the logits is read."""
+    layer, _, _, _ = tensors(rng, "indices", {}, dtype="float32")
+    torch._dynamo.reset()
+    step = torch.compile(
+        lambda x, w, t: sm.linear_cross_entropy(x, w, t, reduction="none"), fullgraph=True, backend="aot_eager"
+    )
+    value = step(*layer[:2], torch.tensor([0, V, -1, 10**12, *[1] * (N - 4)]))
+    assert value.isnan().tolist() == [False, True, True, True] + [False] * (N - 4)

@@ -24,7 +24,7 @@ from ._checks import (
     check_where,
 )
 from ._dispatch import kernels_for
-from ._errors import ArrayTypeError
+from ._errors import ArrayTypeError, OptionError
 from ._linear_plan import LinearPlan, Sizes, When, free_memory, plan_for
 from ._losses import mean_denominator, reduce_loss
 from ._typing import Array, ArrayLike, LossOptions, Precision, Reduction
@@ -51,7 +51,7 @@ class LinearExtras:
         The class it belongs to, the first of several.
     accuracy : float or array
         The share of rows, among those that are not ignored, whose class is `argmax`; for probabilities, whose most
-        probable target is. nan if there are none.
+        probable target is. nan if there are none, and for probabilities that several processes share.
     """
 
     logsumexp: Any
@@ -87,6 +87,7 @@ def linear_cross_entropy(
     precision: Precision = "accurate",
     memory_budget: int | float | None = None,
     return_extras: bool = False,
+    process_group: Any = None,
 ) -> Any:
     r"""Score the logits of a linear layer against class indices or probabilities, in nats, and never store them.
 
@@ -129,6 +130,11 @@ def linear_cross_entropy(
         integer, or a fraction in (0.0, 1.0] of the memory that is free. By default the fastest way is taken.
     return_extras : bool, default False
         Return also what the pass sees of each row.
+    process_group : torch.distributed.ProcessGroup, optional
+        A group of processes that share out the classes. Each passes the same `x` and class indices, and of its own
+        classes, which follow each other in the order of the ranks, `linear_weight`, `bias`, `weight`, `where` and
+        target probabilities. Loss and gradient of `x` come out the same in all. The first derivative alone is there,
+        and every process has to ask for it.
 
     Returns
     -------
@@ -182,15 +188,16 @@ def linear_cross_entropy(
         softcap=softcap,
         z_loss=z_loss,
         precision=precision,
+        process_group=process_group,
     )
     denominator = _denominator(c)
     if c.lib is NUMPY:
         plan = _numpy_plan(c, "no gradient", bool(return_extras))
-        result = linear_pass.NumPyPass(c.problem, plan.rows, kernels_for(NUMPY)).run(extras=bool(return_extras))
+        result = _numpy_pass(c, plan).run(extras=bool(return_extras))
         value, extras = _reduced(c, result.loss, denominator), result.extras
     else:
         value, extras = kernels_for(c.lib).linear_cross_entropy(
-            c.problem, c.reduction, denominator, c.budget, bool(return_extras)
+            c.problem, c.reduction, denominator, c.budget, bool(return_extras), c.shares
         )
         value = c.lib.reshape(value, c.rows) if c.reduction == "none" else value
     return (value, _extras(c, extras)) if return_extras else value
@@ -301,11 +308,35 @@ def linear_cross_entropy_and_grad(
     denominator = _denominator(c)
     plan = _numpy_plan(c, "with the loss", False)
     needs = (True, True, c.problem.bias is not None)
-    result = linear_pass.NumPyPass(c.problem, plan.rows, kernels_for(NUMPY)).run(None, needs)
+    result = _numpy_pass(c, plan).run(None, needs)
     scale = None if denominator is None else 1.0 / denominator if denominator else 0.0
     by_x, by_weight, by_bias = (_rounded(g, scale, c.problem.x.dtype) for g in result.gradients)
     by_x = c.lib.reshape(by_x, (*c.rows, c.problem.x.shape[1]))
     return _reduced(c, result.loss, denominator), LinearGradients(by_x, by_weight, by_bias)
+
+
+def explain_plan(name: str, *args: Any, **options: Any) -> LinearPlan:
+    """The plan of a call of `name`, which would raise where the call would."""
+    reduction, budget = options.pop("reduction", "mean"), options.pop("memory_budget", None)
+    extras = bool(options.pop("return_extras", False))
+    *arrays, bias = args if len(args) == 4 else (*args, options.pop("bias", None))
+    c = _check(*arrays, bias, reduction, budget, **{**_DEFAULTS, **options})
+    if c.lib is NUMPY:
+        return _numpy_plan(c, "with the loss" if name.endswith("grad") else "no gradient", extras)
+    plan: LinearPlan = kernels_for(c.lib).plan_of(c.problem, c.reduction, extras, c.budget)
+    return plan
+
+
+_DEFAULTS: dict[str, Any] = {
+    "weight": None,
+    "ignore_index": None,
+    "label_smoothing": 0.0,
+    "where": None,
+    "temperature": 1.0,
+    "softcap": None,
+    "z_loss": 0.0,
+    "precision": "accurate",
+}
 
 
 class _Checked(NamedTuple):
@@ -316,6 +347,7 @@ class _Checked(NamedTuple):
     rows: tuple[int, ...]  # the shape of what numbers the rows
     reduction: Reduction
     budget: int | None
+    shares: Any = None  # which classes these are, where several processes share them
 
 
 def _check(
@@ -334,6 +366,7 @@ def _check(
     softcap: Any,
     z_loss: Any,
     precision: Any,
+    process_group: Any = None,
 ) -> _Checked:
     """Everything that a pass relies on."""
     lib, x, mask = check_array(x, "x")
@@ -349,7 +382,14 @@ def _check(
     zero = np.zeros((), x.dtype) if lib is NUMPY else x.new_zeros(())
     logits = lib.broadcast(zero, (*rows, v))  # stands for the shape and dtype of what is never there
     ignore_index = check_ignore_index(ignore_index)
-    target, indices = check_target(lib, target, logits, len(rows), ignore_index)
+    shares, all_logits = None, logits
+    if process_group is not None:
+        if lib is NUMPY:
+            raise OptionError("process_group is for PyTorch tensors; x is a NumPy array. Pass torch.from_numpy(x).")
+        shares = kernels_for(lib).shares_of(process_group, v, x)
+        if getattr(target, "ndim", None) == len(rows):  # class indices, which count the classes of all
+            all_logits = lib.broadcast(zero, (*rows, shares.total))
+    target, indices = check_target(lib, target, all_logits, len(rows), ignore_index)
     mask = check_where(lib, where, None, logits)
     n = product(rows)
     options = LossOptions(
@@ -364,12 +404,12 @@ def _check(
     )
     target = lib.reshape(target, (n,) if indices else (n, v))
     problem = linear_pass.LinearProblem(lib.reshape(x, (n, d)), linear_weight, target, bias, options)
-    return _Checked(lib, problem, rows, check_reduction(reduction), check_budget(memory_budget, free_memory))
+    return _Checked(lib, problem, rows, check_reduction(reduction), check_budget(memory_budget, free_memory), shares)
 
 
 def _denominator(c: _Checked) -> Any:
     """What a mean divides by; None for another reduction."""
-    if c.reduction != "mean":
+    if c.reduction != "mean" or c.shares is not None:
         return None
     p = c.problem
     return mean_denominator(c.lib, p.target, p.options, p.x.shape[0], indices=p.indices)
@@ -377,6 +417,11 @@ def _denominator(c: _Checked) -> Any:
 
 def _reduced(c: _Checked, loss: Array, denominator: Any) -> Any:
     return reduce_loss(c.lib, c.lib.reshape(loss, c.rows), c.reduction, denominator)
+
+
+def _numpy_pass(c: _Checked, plan: LinearPlan) -> linear_pass.NumPyPass:
+    columns = plan.columns if plan.way == "recompute" else None
+    return linear_pass.NumPyPass(c.problem, plan.rows, columns, kernels_for(NUMPY))
 
 
 def _numpy_plan(c: _Checked, gradient: When, extras: bool) -> LinearPlan:
@@ -408,6 +453,8 @@ def _extras(c: _Checked, values: dict[str, Array]) -> LinearExtras:
         kept = lib.cast(label != ignored, lib.float_dtype())
         right, count = right * kept, lib.xp.sum(kept)
     with lib.quiet():
+        if c.shares is not None and not p.indices:
+            right = right * float("nan")  # the most probable target may be another process's
         accuracy = lib.xp.sum(right) / count if lib is not NUMPY or count else float("nan")
     shaped = {name: lib.unwrap(lib.reshape(value, c.rows)) for name, value in values.items()}
     return LinearExtras(**shaped, accuracy=float(accuracy) if lib is NUMPY else accuracy)

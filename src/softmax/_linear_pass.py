@@ -3,18 +3,23 @@
 Read: x once, the weights twice for each chunk (once without gradients). Written: the gradients. Never stored: logits or
 probabilities of more rows than a chunk has. Rows that are ignored are left out before anything is computed.
 
+Where not even sums of gradients fit that are wider than the gradients, the pass goes over blocks of classes instead,
+and twice: the first time for the normaliser of each row, the second for the gradients, each written once.
+
 `Pass` says what is done in which order; `NumPyPass`, and `TorchPass` in `_torch_linear`, say with which functions.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from ._linear_plan import BLOCK
+from ._kernels import portable_parts as parts
+from ._linear_plan import BLOCK, PART
 from ._typing import Array, LossOptions
 
 
@@ -33,6 +38,10 @@ class LinearProblem:
         return bool(self.target.ndim == 1)
 
 
+Needs = tuple[bool, bool, bool]  # which gradients are wanted: of x, of the weights, of the bias
+KINDS = {"logsumexp": "wide", "entropy": "wide", "max_probability": "wide", "argmax": "index"}
+
+
 @dataclass(slots=True)
 class PassResult:
     """What a pass found. Gradients are those of Σ row_scale · loss, in the dtype that they were summed in."""
@@ -43,13 +52,14 @@ class PassResult:
 
 
 class Pass(ABC):
-    """One pass over the rows of a problem."""
+    """One pass over a problem, `rows` rows at a time; or, where `columns` is given, `columns` classes at a time."""
 
     leaves_out = True  # whether `kept` leaves the ignored rows out
 
-    def __init__(self, problem: LinearProblem, rows: int) -> None:
+    def __init__(self, problem: LinearProblem, rows: int, columns: int | None = None) -> None:
         self.problem = problem
-        self.rows = rows  # of a chunk, at most
+        self.rows = rows
+        self.columns = columns
         self.n, self.d = problem.x.shape
         self.v = problem.linear_weight.shape[0]
 
@@ -59,11 +69,19 @@ class Pass(ABC):
 
     @abstractmethod
     def new(self, shape: tuple[int, ...], kind: str, zero: bool) -> Array:
-        """A new array of the "logit", the "wide" or the "index" dtype, filled with zeros if asked."""
+        """A new array of the "input", "logit", "wide", "state" or "index" dtype, filled with zeros if asked."""
 
     @abstractmethod
-    def logits(self, x: Array, out: Array) -> None:
-        """out = x Wᵀ + b."""
+    def cast(self, values: Array, kind: str) -> Array:
+        """The values in the dtype of that kind, themselves where they are."""
+
+    @abstractmethod
+    def multiply(self, a: Array, b: Array, out: Array, add: bool = False) -> None:
+        """out = a b, or out + a b; all of the "logit" dtype."""
+
+    @abstractmethod
+    def add_sum(self, total: Array, gradient: Array) -> None:
+        """Add the sum of the rows to total, of the "wide" dtype."""
 
     @abstractmethod
     def chunk_loss(
@@ -71,57 +89,160 @@ class Pass(ABC):
     ) -> tuple[Array, Array | None, dict[str, Array]]:
         """Loss, gradient (which may lie in z) and extras of a chunk of logits."""
 
-    @abstractmethod
-    def times_weights(self, gradient: Array, out: Array, here: Any) -> None:
-        """out[here] = gradient W."""
-
-    @abstractmethod
-    def add_product(self, total: Array, gradient: Array, x: Array, first: bool) -> None:
-        """Add gradientᵀ x to total; the first time, write it."""
-
-    @abstractmethod
-    def add_sum(self, total: Array, gradient: Array) -> None:
-        """Add the sum of the rows to total."""
-
-    def run(
-        self, row_scale: Any = None, needs: tuple[bool, bool, bool] = (False, False, False), extras: bool = False
-    ) -> PassResult:
-        """Go over the rows. `needs` says which gradients are wanted: of x, of the weights, of the bias."""
+    def run(self, row_scale: Any = None, needs: Needs = (False, False, False), extras: bool = False) -> PassResult:
+        """Go over the problem."""
+        if self.columns is not None:
+            return self._by_classes(self.columns, row_scale, needs, extras)
         kept = self.kept()
         m = self.n if kept is None else len(kept)
-        result = PassResult(self.new((self.n,), "wide", m < self.n))
+        result = self._result(extras, m < self.n)
         by_x = self.new((self.n, self.d), "logit", m < self.n) if needs[0] else None
         by_weight = self.new((self.v, self.d), "wide" if m > self.rows else "logit", m == 0) if needs[1] else None
         by_bias = self.new((self.v,), "wide", True) if needs[2] else None
-        if extras:
-            kinds = {"logsumexp": "wide", "entropy": "wide", "max_probability": "wide", "argmax": "index"}
-            result.extras = {name: self.new((self.n,), kind, m < self.n) for name, kind in kinds.items()}
-        rows = max(1, min(self.rows, m))
-        chunks = -(-m // rows)
+        chunks = -(-m // max(1, min(self.rows, m)))
         buffer = self.new((-(-m // chunks) if chunks else 0, self.v), "logit", False)
+        classes = slice(0, self.v)
         for k in range(chunks):
             start, stop = m * k // chunks, m * (k + 1) // chunks
             here = slice(start, stop) if kept is None else kept[start:stop]
-            x = self.features(here)
-            z = buffer[: stop - start]
-            self.logits(x, z)
+            x, z = self.cast(self.problem.x[here], "logit"), buffer[: stop - start]
+            self.logits(x, z, classes)
             target, options, scale = self._rows_of(here, row_scale)
             loss, gradient, more = self.chunk_loss(z, target, options, scale, any(needs), extras)
             result.loss[here] = loss
             for name, values in more.items():
                 result.extras[name][here] = values
             if by_x is not None:
-                self.times_weights(gradient, by_x, here)
+                self._write_by_x(by_x, gradient, here, classes)
             if by_weight is not None:
-                self.add_product(by_weight, gradient, x, k == 0)
+                self._add_by_weight(by_weight, gradient, x, k == 0)
             if by_bias is not None:
                 self.add_sum(by_bias, gradient)
         result.gradients = (by_x, by_weight, by_bias)
         return result
 
-    def features(self, here: Any) -> Array:
-        """The rows of x, in the dtype that products are computed in."""
-        return self.problem.x[here]
+    def _by_classes(self, columns: int, row_scale: Any, needs: Needs, extras: bool) -> PassResult:
+        """Twice over blocks of classes: for the state of the rows, then for the gradients."""
+        result = self._result(extras, True)
+        by_x = self.new((self.n, self.d), "wide", True) if needs[0] else None
+        by_weight = self.new((self.v, self.d), "input", self.n == 0) if needs[1] else None
+        by_bias = self.new((self.v,), "wide", True) if needs[2] else None
+        x = self.cast(self.problem.x, "logit")
+        buffer = self.new((self.n, columns), "logit", False)
+        blocks = [slice(start, min(start + columns, self.v)) for start in range(0, self.v, columns)]
+        # One array for all states: a small one kept after each piece would keep its temporaries from being used again.
+        states = self.new((len(parts.State._fields), self.n), "state", False)
+        for classes in blocks:
+            z = self._block(x, buffer, classes)
+            for here in self._pieces(columns):
+                found = parts.state_of(self.part(z, here, classes))
+                if classes.start:
+                    found = parts.join(parts.State(*states[:, here]), found)
+                for values, out in zip(found, states, strict=True):
+                    out[here] = values
+        for here in self._pieces(columns):
+            self.write_rows(result, here, parts.State(*states[:, here]))
+        for classes in blocks if any(needs) else ():
+            z = self._block(x, buffer, classes)
+            for here in self._pieces(columns):
+                scale = row_scale[here] if getattr(row_scale, "ndim", 0) else row_scale
+                z[here] = parts.gradient_of(self.part(z, here, classes), parts.State(*states[:, here]), scale)
+            if by_x is not None:
+                self._write_by_x(by_x, z, slice(0, self.n), classes, add=True)
+            if by_weight is not None and self.n:
+                product = self.new((z.shape[1], self.d), "logit", False)
+                self.multiply(z.T, x, product)
+                by_weight[classes] = product
+            if by_bias is not None:
+                self.add_sum(by_bias[classes], z)
+        result.gradients = (by_x, by_weight, by_bias)
+        return result
+
+    def write_rows(self, result: PassResult, here: slice, state: parts.State) -> None:
+        """Loss and extras of rows from their state; rows that are ignored stay 0."""
+        options, target = self.problem.options, self.problem.target[here]
+        found = {"loss": parts.loss_of(state, options), **(parts.extras_of(state) if result.extras else {})}
+        for name, values in found.items():
+            out = result.loss if name == "loss" else result.extras[name]
+            out[here] = self.cast(values, KINDS.get(name, "wide"))
+            if options.ignore_index is not None:
+                out[here][target == options.ignore_index] = 0
+
+    def part(self, z: Array, here: slice, classes: slice) -> parts.Part:
+        """Some rows of a block of classes."""
+        p, options = self.problem, self.problem.options.of_rows(here)
+        where = None if options.where is None else options.where[:, classes]
+        weight = None if options.weight is None else options.weight[classes]
+        target = p.target[here] if p.indices else p.target[here, classes]
+        return parts.Part(z[here], target, classes.start, replace(options, where=where, weight=weight))
+
+    def _pieces(self, columns: int) -> list[slice]:
+        """Slices of the rows, so few that the temporaries of a piece stay in cache."""
+        step = max(1, PART // columns)
+        return [slice(start, min(start + step, self.n)) for start in range(0, self.n, step)]
+
+    def _block(self, x: Array, buffer: Array, classes: slice) -> Array:
+        """The logits of a block of classes, in the buffer."""
+        width = classes.stop - classes.start
+        z = buffer.reshape(-1)[: self.n * width].reshape(self.n, width)
+        self.logits(x, z, classes)
+        return z
+
+    def _result(self, extras: bool, zero: bool) -> PassResult:
+        result = PassResult(self.new((self.n,), "wide", zero))
+        if extras:
+            result.extras = {name: self.new((self.n,), kind, zero) for name, kind in KINDS.items()}
+        return result
+
+    def _blocks(self, classes: slice) -> Iterator[slice]:
+        """The classes in slices that are small enough to be converted, or added, by the way."""
+        step = max(1, BLOCK // max(1, self.d * 8))
+        for start in range(classes.start, classes.stop, step):
+            yield slice(start, min(start + step, classes.stop))
+
+    def _weights(self, classes: slice) -> Iterator[tuple[slice, Array]]:
+        """Classes, counted from the first of `classes`, and their weights in the dtype of the products."""
+        weight = self.problem.linear_weight[classes]
+        if self.cast(weight[:0], "logit").dtype == weight.dtype:
+            yield slice(0, len(weight)), weight
+            return
+        for own in self._blocks(slice(0, len(weight))):
+            yield own, self.cast(weight[own], "logit")
+
+    def logits(self, x: Array, out: Array, classes: slice) -> None:
+        """out = x Wᵀ + b of some classes."""
+        for own, weight in self._weights(classes):
+            self.multiply(x, weight.T, out[:, own])
+        if self.problem.bias is not None:
+            out += self.problem.bias[classes]
+
+    def _write_by_x(self, by_x: Array, gradient: Array, here: Any, classes: slice, add: bool = False) -> None:
+        """by_x[here] = gradient W, or with it added."""
+        if by_x.dtype != gradient.dtype:
+            for own, weight in self._weights(classes):
+                out = self.new((len(gradient), self.d), "logit", False)
+                self.multiply(gradient[:, own], weight, out)
+                by_x[here] += out
+            return
+        direct = isinstance(here, slice)
+        out = by_x[here] if direct else self.new((len(here), self.d), "logit", False)
+        for own, weight in self._weights(classes):
+            self.multiply(gradient[:, own], weight, out, add or own.start > 0)
+        if not direct:
+            by_x[here] = out
+
+    def _add_by_weight(self, by_weight: Array, gradient: Array, x: Array, first: bool) -> None:
+        """Add gradientᵀ x to by_weight; the first time, write it."""
+        if by_weight.dtype == gradient.dtype:
+            self.multiply(gradient.T, x, by_weight, not first)
+            return
+        for own in self._blocks(slice(0, self.v)):
+            product = self.new((own.stop - own.start, self.d), "logit", False)
+            self.multiply(gradient[:, own].T, x, product)
+            if first:
+                by_weight[own] = product
+            else:
+                by_weight[own] += product
 
     def _rows_of(self, here: Any, row_scale: Any) -> tuple[Array, LossOptions, Any]:
         """Target, options and scale of some rows."""
@@ -135,16 +256,20 @@ class Pass(ABC):
 class NumPyPass(Pass):
     """With NumPy's products and the kernel set for NumPy."""
 
-    def __init__(self, problem: LinearProblem, rows: int, kernels: Any) -> None:
-        super().__init__(problem, rows)
+    def __init__(self, problem: LinearProblem, rows: int, columns: int | None, kernels: Any) -> None:
+        super().__init__(problem, rows, columns)
         self.kernels = kernels
         item = problem.x.dtype
         wide = np.dtype(np.float64 if item.itemsize == 8 else np.float32)
-        self.dtypes = {"logit": wide, "wide": wide, "index": np.dtype(np.int64)}
+        self.dtypes = {
+            "input": item,
+            "logit": wide,
+            "wide": wide,
+            "state": np.dtype(float),
+            "index": np.dtype(np.int64),
+        }
 
-    def run(
-        self, row_scale: Any = None, needs: tuple[bool, bool, bool] = (False, False, False), extras: bool = False
-    ) -> PassResult:
+    def run(self, row_scale: Any = None, needs: Needs = (False, False, False), extras: bool = False) -> PassResult:
         with np.errstate(all="ignore"):  # an infinity or nan in the input gives what it gives
             return super().run(row_scale, needs, extras)
 
@@ -158,29 +283,19 @@ class NumPyPass(Pass):
     def new(self, shape: tuple[int, ...], kind: str, zero: bool) -> Array:
         return np.zeros(shape, self.dtypes[kind]) if zero else np.empty(shape, self.dtypes[kind])
 
-    def features(self, here: Any) -> Array:
-        return np.asarray(self.problem.x[here], self.dtypes["logit"])
+    def cast(self, values: Array, kind: str) -> Array:
+        return values.astype(self.dtypes[kind], copy=False)
 
-    def blocks(self) -> Any:
-        """Slices of the classes, of the size of a block."""
-        step = max(1, BLOCK // max(1, self.d * self.dtypes["wide"].itemsize))
-        for start in range(0, self.v, step):
-            yield slice(start, min(start + step, self.v))
-
-    def weights(self) -> Any:
-        """Classes and their weights in the dtype of the products: all at once where that is their own."""
-        weight, dtype = self.problem.linear_weight, self.dtypes["logit"]
-        if weight.dtype == dtype:
-            yield slice(0, self.v), weight
+    def multiply(self, a: Array, b: Array, out: Array, add: bool = False) -> None:
+        if not add:
+            np.matmul(a, b, out=out)
             return
-        for classes in self.blocks():
-            yield classes, weight[classes].astype(dtype)
+        step = max(1, BLOCK // max(1, out.shape[1] * out.itemsize))  # NumPy cannot add a product: by blocks of it
+        for start in range(0, len(out), step):
+            out[start : start + step] += a[start : start + step] @ b
 
-    def logits(self, x: Array, out: Array) -> None:
-        for classes, weight in self.weights():
-            np.matmul(x, weight.T, out=out[:, classes])
-        if self.problem.bias is not None:
-            out += self.problem.bias
+    def add_sum(self, total: Array, gradient: Array) -> None:
+        total += np.add.reduce(gradient, axis=0, dtype=np.float64)
 
     def chunk_loss(
         self, z: Array, target: Array, options: LossOptions, row_scale: Any, want_grad: bool, extras: bool
@@ -189,24 +304,3 @@ class NumPyPass(Pass):
             z, target, options, row_scale=row_scale, want_grad=want_grad, extras=extras
         )
         return result
-
-    def times_weights(self, gradient: Array, out: Array, here: Any) -> None:
-        direct = isinstance(here, slice)
-        target = out[here] if direct else np.empty((len(here), self.d), out.dtype)
-        for k, (classes, weight) in enumerate(self.weights()):
-            if k == 0:
-                np.matmul(gradient[:, classes], weight, out=target)
-            else:
-                target += gradient[:, classes] @ weight
-        if not direct:
-            out[here] = target
-
-    def add_product(self, total: Array, gradient: Array, x: Array, first: bool) -> None:
-        if first:
-            np.matmul(gradient.T, x, out=total)
-            return
-        for classes in self.blocks():
-            total[classes] += gradient[:, classes].T @ x
-
-    def add_sum(self, total: Array, gradient: Array) -> None:
-        total += np.add.reduce(gradient, axis=0, dtype=np.float64)

@@ -18,6 +18,11 @@ When: TypeAlias = Literal["no gradient", "with the loss", "after the loss"]
 
 CACHED = 1 << 20  # logits of a chunk that stay in cache, where rows are short
 ROWS = 384  # fewer rows than this, and reading the weights costs as much as multiplying by them
+# On a GPU a product of fewer rows leaves processors idle, and each chunk adds all of the gradient of the weights: the
+# larger a chunk, the faster. Without gradients the logits are all that is held.
+GPU_ROWS = 1024
+GPU_CHUNK, GPU_CHUNK_WITH_GRADIENT = 1 << 28, 1 << 30
+PART = 1 << 16  # logits that are worked on at a time where that takes temporaries
 BLOCK = 1 << 22  # bytes of a block of weights that has to be converted, or of a product that has to be added
 
 
@@ -33,11 +38,8 @@ class Sizes:
     wide: int  # of sums over chunks, and of the loss
     gradient: When = "no gradient"
     extras: bool = False
-
-    @property
-    def narrow(self) -> bool:
-        """Whether gradients are summed in a wider dtype than they are returned in."""
-        return self.wide > self.item
+    adds: bool = False  # whether a product can be added where the sum lies
+    chunk: int = 0  # bytes of the logits that a GPU works on at a time; 0 on a CPU
 
     @property
     def converted(self) -> bool:
@@ -62,15 +64,12 @@ class LinearPlan:
     reason: str
 
     def __str__(self) -> str:
-        parts = f"{self.rows} rows at a time"
-        if self.way == "recompute":
-            parts += f", then {self.columns} classes at a time"
-        return f"{self.way}: {parts}; {self.gradient}; {self.reason}; at most {self.peak:,} bytes = {self.formula}"
-
-
-def block_of(sizes: Sizes) -> int:
-    """Classes of a block of converted weights, or of a product that is added to a sum."""
-    return max(1, min(sizes.v, BLOCK // max(1, sizes.d * sizes.wide)))
+        many = f"{self.columns} classes" if self.way == "recompute" else f"{self.rows} rows"
+        gradient = "without gradients" if self.gradient == "no gradient" else f"with gradients computed {self.gradient}"
+        return (
+            f"by way of {self.way!r}, {many} at a time, {gradient} ({self.reason}); "
+            f"it takes {self.peak:,} bytes = {self.formula}"
+        )
 
 
 def terms(sizes: Sizes, way: Way, rows: int, columns: int) -> list[tuple[str, int]]:
@@ -79,20 +78,34 @@ def terms(sizes: Sizes, way: Way, rows: int, columns: int) -> list[tuple[str, in
     held = [("loss", s.n * s.wide)]
     if s.extras:
         held.append(("extras", s.n * (3 * s.wide + 8)))
+    block = min(s.v * s.d * s.logit, BLOCK)
+    if way == "recompute":
+        held += [("states", 9 * 8 * s.n), ("gradient of x", s.n * s.d * s.wide)]
+        held += [
+            ("gradient of the weights", s.v * (s.d * s.item + s.wide)),
+            ("block of logits", s.n * columns * s.logit),
+        ]
+        held += [("product", columns * s.d * s.logit), ("temporaries", 16 * 8 * min(PART, s.n * columns))]
+        if s.converted:
+            held.append(("x and weights in the dtype of products", s.n * s.d * s.logit + block))
+        if s.logit < 4 and not s.chunk:
+            held.append(("an operand as oneDNN packs it", max(s.n, columns) * s.d * s.logit))
+        return held
     chunk = [("chunk of logits", rows * s.v * s.logit)]
-    if s.converted or s.logit < 4:
-        chunk.append(("block of weights", block_of(s) * s.d * s.logit))
+    if s.converted:
+        chunk.append(("x and weights in the dtype of products", rows * s.d * s.logit + block))
+    if s.logit < 4 and not s.chunk:
+        chunk.append(("logits in float32", 4 * max(PART, s.v)))
+        packed = max(rows, s.d) if s.gradient != "no gradient" else s.d
+        chunk.append(("an operand as oneDNN packs it", packed * s.v * s.logit))
     if s.gradient == "no gradient":
         return held + chunk
-    held += [("gradient of x", s.n * s.d * s.logit)]
-    if way == "recompute":
-        held += [("gradient of the weights", s.v * (s.d + 1) * s.item)]
-        second = [("block of logits", s.n * columns * s.logit)]
-        return held + max(chunk, second, key=total)
-    held += [("gradient of the weights", s.v * (s.d + 1) * s.wide)]
-    chunk += [("product of a chunk", max(rows, block_of(s)) * s.d * s.logit)]
-    rounded = [("rounded gradients", (s.n * s.d + s.v * (s.d + 1)) * s.item)] if s.narrow else []
-    return held + max(chunk, rounded, key=total)
+    summed = s.wide if rows < s.n else s.logit
+    held += [("gradient of x", s.n * s.d * s.logit), ("gradient of the weights", s.v * (s.d * summed + s.wide))]
+    if rows < s.n and not s.adds:
+        chunk.append(("product", block))
+    rounded = (s.n * s.d * (s.logit != s.item) + s.v * s.d * (summed != s.item)) * s.item
+    return held + max(chunk, [("rounded gradients", rounded)], key=total)
 
 
 def total(held: list[tuple[str, int]]) -> int:
@@ -103,7 +116,10 @@ def total(held: list[tuple[str, int]]) -> int:
 def plan_for(sizes: Sizes, budget: int | None = None) -> LinearPlan:
     """The fastest plan, or the fastest that fits into `budget` bytes; an error says the smallest that one would."""
     s = sizes
-    rows = max(1, min(s.n, max(CACHED // max(1, s.v), ROWS)))
+    rows = max(CACHED // max(1, s.v), ROWS)
+    if s.chunk:
+        rows = max(GPU_ROWS, s.chunk // max(1, s.v * s.logit))
+    rows = max(1, min(s.n, rows))
     reason = "the fastest"
     if budget is None or total(terms(s, "chunks", rows, s.v)) <= budget:
         return _plan(s, "chunks", rows, s.v, reason)
@@ -126,6 +142,7 @@ def plan_for(sizes: Sizes, budget: int | None = None) -> LinearPlan:
 
 
 def _plan(sizes: Sizes, way: Way, rows: int, columns: int, reason: str) -> LinearPlan:
+    rows = -(-sizes.n // -(-sizes.n // rows)) if sizes.n else 1  # chunks of one size
     held = terms(sizes, way, rows, columns)
     formula = " + ".join(f"{size:,} ({name})" for name, size in held)
     if way == "chunks" and rows >= sizes.n:

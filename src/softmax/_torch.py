@@ -22,6 +22,8 @@ from ._kernels import portable
 from ._torch_gpu import gpu_kernels
 from ._torch_linear import autocast as autocast
 from ._torch_linear import linear_cross_entropy as linear_cross_entropy
+from ._torch_linear import plan_of as plan_of
+from ._torch_linear import shares_of as shares_of
 from ._typing import LossOptions
 
 _OPTION_SCHEMA = (
