@@ -86,7 +86,7 @@ def test_the_other_commands_take_the_model(softmax, saved, tmp_path):
     scores = json.loads(softmax("evaluate", saved, "iris", "--json").out)
     assert scores["accuracy"] > 0.5
     info = softmax("info", saved).out
-    assert "network with a softmax output of 'species'" in info
+    assert "network with a softmax output of 'species'" in " ".join(info.split())
     assert "Hidden layers: 8, 4 (relu)" in info
     assert "there is no certificate" in " ".join(info.split())
     assert json.loads(softmax("info", saved, "--json").out)["model"]["activation"] == "relu"

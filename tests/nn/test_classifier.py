@@ -235,7 +235,7 @@ def test_partial_fit_with_weights(iris):
     X, y = iris
     model = quick(8, class_weight={0: 2.0}).partial_fit(X[y > 0], y[y > 0], [0, 1, 2], np.full(100, 0.5))
     assert model.predict_proba(X).shape == (150, 3)
-    with pytest.raises(sm.TargetError, match="every row has weight 0"):
+    with pytest.raises(ValueError, match=r"weight 0|non-zero"):  # scikit-learn's own from 1.9 on
         model.partial_fit(X, y, sample_weight=np.zeros(150))
     with pytest.raises(sm.OptionError, match="needs all rows"):
         quick(8, class_weight="balanced").partial_fit(X, y, [0, 1, 2])

@@ -328,7 +328,7 @@ def _weights(
     probabilities: Floats | None,
     sample_weight: Any,
     *,
-    complete: bool,
+    complete: bool = True,
 ) -> Floats | None:
     """Sample times class weights, or None where all are 1; with `complete` every class needs some weight."""
     if sample_weight is None and class_weight is None:
