@@ -20,7 +20,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 
 def normal(*shape: int, device: str, seed: int = 0, dtype: Any = torch.float64) -> Any:
-    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed)).to(device)
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed)).to(device)
 
 
 def native(x: Any) -> Any:

@@ -57,7 +57,8 @@ def compile(kernel, dtype, n, **own):
         tool = pathlib.Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
         done = subprocess.run([tool, "--dump-resource-usage", cubin], capture_output=True, text=True)
     usage = dict(word.split(":") for word in done.stdout.split() if word.startswith(("REG:", "STACK:")))
-    return {name: int(value) for name, value in usage.items()} | {"vectors": built.asm["ptx"].count(".v4")}
+    vectors = built.asm["ptx"].count(".v4") + built.asm["ptx"].count(".v2.b64")
+    return {name: int(value) for name, value in usage.items()} | {"vectors": vectors}
 
 found = {}
 for name, (kernel, dtype, n, own) in json.loads(sys.argv[1]).items():

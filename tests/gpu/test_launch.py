@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason="needs torch")
     (lambda x: x, 1, True, 4),
     (lambda x: x, 0, True, 1),
     (lambda x: x.transpose(1, 2), 1, False, 1),
-    (lambda x: x.transpose(0, 2), 1, True, 2),
+    (lambda x: x.transpose(0, 2), 1, False, 2),
     (lambda x: x[:, :, :1], 2, False, 1),
     (lambda x: x[:1, :1], 2, False, 1),
 ])  # fmt: skip

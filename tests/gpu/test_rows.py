@@ -103,10 +103,11 @@ def check_products(gpu: Any, x: Any, g: Any) -> None:
 
 
 @DTYPE
-@pytest.mark.parametrize("offset", [0.0, 1e4])
+@pytest.mark.parametrize("offset", [0.0, 1.0], ids=["centred", "with an offset"])
 @pytest.mark.parametrize("n", [2, 17, 300])
 def test_products(gpu: Any, device: str, dtype: str, n: int, offset: float) -> None:
     x = rows_of(n, dtype, device)
+    offset *= 1e4 if dtype in ("float32", "float64") else 50  # which half precision still tells apart
     g = tensor(offset + np.random.default_rng(n).normal(size=(3, n)), dtype, device)
     check_products(gpu, x, g)
 

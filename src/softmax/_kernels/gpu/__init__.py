@@ -215,8 +215,8 @@ def _losses(
         GRAD=gradient is not None,
         EXTRAS=extras is not None,
     )
-    if gradient is not None and r.tensors[2] is not gradient:
-        gradient.copy_(r.tensors[2])  # type: ignore[arg-type]
+    if gradient is not None:
+        filled(gradient, r.tensors[2])
     if extras is not None:
         extras.update(zip(EXTRAS, found, strict=True))  # type: ignore[arg-type]
     return loss
@@ -241,7 +241,7 @@ def _forward(
     r = as_rows(axis, x, out, mask_bytes(where))
     tensors = dict(zip(("x", "out", "where"), r.tensors, strict=True))
     run(rows.forward_kernel, r, tensors, temperature, arithmetic(x.dtype, precision), FUNCTION=function)
-    return out if tensors["out"] is out else out.copy_(tensors["out"])
+    return filled(out, tensors["out"])
 
 
 def _product(
@@ -253,7 +253,14 @@ def _product(
     r = as_rows(axis, x, g, out, mask_bytes(where))
     tensors = dict(zip(("x", "g", "out", "where"), r.tensors, strict=True))
     run(rows.product_kernel, r, tensors, temperature, arithmetic(x.dtype), FUNCTION=function)
-    return out if tensors["out"] is out else out.copy_(tensors["out"])
+    return filled(out, tensors["out"])
+
+
+def filled(out: Tensor, written: Tensor | None) -> Tensor:
+    """Return `out`, from the copy that the kernel wrote where no two strides describe it."""
+    if written is not None and written is not out:
+        out.copy_(written)
+    return out
 
 
 def mask_bytes(where: Tensor | None) -> Tensor | None:
@@ -272,8 +279,9 @@ def run(
     if way.split:
         size = (r.n_rows, way.blocks(r.n), row.STATE.value)
         states = torch.empty(size, dtype=torch.float64, device=x.device)
-    per_row = isinstance(temperature, Tensor)
-    pointers = tensors | {"states": states, "per_row": temperature.contiguous() if per_row else None}
+    per_row = temperature.contiguous() if isinstance(temperature, Tensor) else None
+    scalar = 1.0 if isinstance(temperature, Tensor) else float(temperature)
+    pointers = tensors | {"states": states, "per_row": per_row}
     strides = {
         f"{name}_{part}": stride
         for name, three in zip(_laid_out(kernel), r.strides, strict=True)
@@ -281,7 +289,7 @@ def run(
     }
     arguments |= {name: x if t is None else t for name, t in pointers.items()}  # a pointer that is not read is any
     arguments |= strides | {
-        "temperature": 1.0 if per_row else float(temperature),
+        "temperature": scalar,
         "n": r.n,
         "n_rows": r.n_rows,
         "inner": r.inner,
@@ -289,7 +297,7 @@ def run(
         "ACC": tl.float32 if mode == NARROW else tl.float64,
         "INDEX": tl.int64 if r.wide_offsets else tl.int32,
         "MASK": tensors["where"] is not None,
-        "TEMPERATURE": 2 if per_row else int(temperature != 1.0),
+        "TEMPERATURE": 2 if per_row is not None else int(scalar != 1.0),
         "ONE_BLOCK": way.one_block,
         "ROWS": way.rows,
         "COLUMNS": way.columns,

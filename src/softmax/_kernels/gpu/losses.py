@@ -9,7 +9,7 @@ A·log(sum) + sum of a_j (m - z_j), where nothing cancels, and its gradient A·p
 p_k (A - a_k - a_k·rest).
 """
 
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def,name-defined"
 from __future__ import annotations
 
 import triton
@@ -246,10 +246,10 @@ def loss_kernel(
         if PHASE == PARTIAL:
             here = here & (label >= block * COLUMNS)[:, None] & (label < (block + 1) * COLUMNS)[:, None]
         spot = tl.where(valid, label, 0)[:, None]
-        z, _ = _logits(
+        there, _there_slope = _logits(
             x, spot * x_step, allowed(where, here, spot * where_step, MASK), t, cap, TEMPERATURE, CAP, ACC, ONCE
         )
-        z_label = tl.max(z, 1).to(tl.float64)
+        z_label = tl.max(there, 1).to(tl.float64)
         if GRAD:
             tl.debug_barrier()  # the gradient may be written over the logits, by other threads than have read this one
 

@@ -6,7 +6,7 @@ exponentials, probabilities that are not the result. A row that several programs
 at most 6 numbers each.
 """
 
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def,name-defined"
 from __future__ import annotations
 
 import triton
