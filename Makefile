@@ -15,7 +15,7 @@ BENCH_ARGS ?=
 MOVED := $(shell test "$$(cat .venv/home 2>/dev/null)" = "$$(pwd)" || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench bench-regression bench-regression-full bench-gpu changelog clean FORCE
+.PHONY: help demo test lint types bench bench-regression bench-regression-full bench-nn bench-gpu changelog clean FORCE
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-28s %s\n", $$1, $$2 }'
@@ -44,10 +44,14 @@ bench-regression-full: .venv/installed-bench  ## the same without limits of time
 	$(PY) -m benchmarks.regression.environments
 	$(PY) -m benchmarks.regression.run --full
 
-bench-gpu:  ## the same on a GPU (not there yet)
-	@echo "There is no GPU benchmark yet: the GPU kernels it would time are not written." >&2
-	@echo "It will need an NVIDIA GPU, PyTorch with CUDA and Triton. The CPU benchmark is 'make bench'." >&2
-	@exit 1
+bench-nn: .venv/installed-bench  ## the output layer beside PyTorch's own: time, memory and error; a quarter of an hour
+	$(PY) -m benchmarks.nn.run
+
+bench-gpu:  ## check results, then time the GPU kernels; needs an NVIDIA GPU
+	@command -v nvidia-smi > /dev/null || \
+		{ echo "The GPU benchmark cannot run: no NVIDIA driver here (no nvidia-smi). For the CPU: make bench" >&2; exit 1; }
+	@$(MAKE) --no-print-directory .venv/installed-bench
+	$(PY) -m benchmarks.gpu
 
 changelog: .venv/installed-lint  ## show what the fragments in changelog.d will become
 	$(PY) -m towncrier build --draft

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +88,28 @@ def portable_kernels() -> Iterator[None]:
             _dispatch.forget()
 
 
+@contextlib.contextmanager
+def triton_kernels() -> Iterator[None]:
+    """Tensors go to the Triton kernels: on a GPU, or in the interpreter on the CPU."""
+    from benchmarks.gpu import interpreter
+    from softmax import _torch_gpu, _torch_rows
+
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        if not importlib.import_module("torch").cuda.is_available():
+            if not importlib.import_module("softmax._kernels.gpu").INTERPRETED:
+                pytest.skip("needs a CUDA device, or TRITON_INTERPRET=1 before Triton is imported")
+            interpreter.repair()
+            warnings.simplefilter("ignore", RuntimeWarning)  # NumPy computes for the interpreter
+            patch.setattr(_torch_gpu, "serves", lambda x: x.is_cpu)
+            patch.setattr(_torch_rows, "short_kernels", dict)
+        yield
+
+
+def _to_triton(x: Any) -> Any:
+    x = _to_torch(x)
+    return x.cuda() if importlib.import_module("torch").cuda.is_available() else x
+
+
 def _jax_float64() -> contextlib.AbstractContextManager[Any]:
     context: contextlib.AbstractContextManager[Any] = importlib.import_module("jax").enable_x64(True)
     return context
@@ -102,6 +125,8 @@ BACKENDS = {
         Backend("jax", "jax", 4.0, _to_jax, _jax_float64, flushes_subnormals=True),
     )
 }
+# What the interpreter of Triton is too slow for is measured in tests/gpu; its special values are those of all.
+WITH_TRITON = BACKENDS | {"triton": Backend("triton", "triton", 4.0, _to_triton, triton_kernels)}
 MAIN = ("numpy", "portable", "torch")
 
 
@@ -112,7 +137,7 @@ def backends(*names: str) -> Any:
 
 def find_backend(name: str) -> Backend:
     """The back-end, or a skip that names what is missing."""
-    backend = BACKENDS[name]
+    backend = WITH_TRITON[name]
     if importlib.util.find_spec(backend.module) is None:
         pytest.skip(f"needs {backend.module}")
     return backend

@@ -21,6 +21,10 @@ ROOT = Path(__file__).resolve().parents[1]
 # checkout starts cold, and neither the user's cache nor the source tree is touched. Set before Numba is imported.
 os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "numba")
 
+# Without a GPU, Triton runs its kernels in an interpreter. It looks at this when it is imported.
+if not any(Path("/dev").glob("nvidia[0-9]*")):
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # The same examples in every run, and no limit of time on a machine that others share.
 hypothesis.settings.register_profile("tests", derandomize=True, deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("tests")

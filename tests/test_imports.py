@@ -38,35 +38,55 @@ TABLE = {
     "_deprecate": row(),
     "_threads": row("_errors"),
     "_reference": row(BASE, "numpy"),
+    "_reference_linear": row(f"{BASE} _reference", "numpy"),
     "tables": row(BASE, "numpy pyarrow narwhals"),
     "_kernels": row(),
     "_kernels._namespace": row(BASE),
     "_kernels._rows": row(f"{BASE} _kernels._namespace", "numpy"),
     "_kernels._torch_namespace": row("_kernels._namespace", "torch"),
     "_kernels.portable": row(f"{BASE} _kernels._namespace _kernels._rows _kernels.portable_losses", "numpy"),
+    "_kernels.portable_parts": row(f"{BASE} _kernels._namespace _kernels._rows"),
     "_kernels.portable_losses": row(f"{BASE} _kernels._namespace _kernels._rows", "numpy"),
     "_kernels.portable_fit": row(BASE, "numpy"),
     "_kernels.cpu": row(f"{BASE} _kernels.portable", "numpy numba llvmlite"),
+    "_kernels.gpu": row(BASE, "torch triton"),
     "_arrays": row(BASE, "numpy"),
     "_checks": row(f"{BASE} _arrays", "numpy"),
     "_dispatch": row(f"{BASE} _arrays _kernels _torch _jax", "numpy"),
-    "_torch": row(f"{BASE} _kernels _torch_rows _torch_losses", "numpy torch"),
-    "_torch_losses": row(f"{BASE} _kernels _torch_rows", "numpy torch"),
-    "_torch_rows": row(f"{BASE} _kernels", "numpy torch"),
+    "_linear_plan": row(BASE),
+    "_linear_pass": row(f"{BASE} _kernels _linear_plan", "numpy"),
+    "_torch": row(f"{BASE} _kernels _torch_gpu _torch_rows _torch_losses _torch_linear", "numpy torch"),
+    "_torch_linear": row(
+        f"{BASE} _linear_plan _linear_pass _torch_rows _torch_losses _torch_linear_pass _torch_linear_formula "
+        "_torch_linear_shares",
+        "torch",
+    ),
+    "_torch_linear_shares": row(f"{BASE} _kernels _linear_plan _linear_pass _torch_linear_pass", "torch"),
+    "_torch_linear_formula": row(f"{BASE} _torch_rows _torch_losses _torch_linear_pass", "torch"),
+    "_torch_linear_pass": row(
+        f"{BASE} _kernels _linear_plan _linear_pass _torch_gpu _torch_rows _torch_losses", "torch"
+    ),
+    "_torch_losses": row(f"{BASE} _kernels _torch_gpu _torch_rows", "numpy torch"),
+    "_torch_rows": row(f"{BASE} _kernels _torch_gpu", "numpy torch"),
+    "_torch_gpu": row(f"{BASE} _kernels", "torch"),
     "_jax": row(f"{BASE} _kernels", "numpy jax"),
     "_function": row(CHECKED, "numpy"),
     "_derivative": row(f"{CHECKED} _function", "numpy"),
     "_jacobian": row(f"{CHECKED} _function _derivative", "numpy"),
     "_losses": row(f"{CHECKED} _function _derivative", "numpy"),
-    "_introspection": row(f"{CHECKED} _function _derivative _losses", "numpy"),
+    "_linear": row(f"{CHECKED} _linear_plan _linear_pass _losses", "numpy"),
+    "_introspection": row(f"{CHECKED} _function _derivative _losses _linear _linear_plan", "numpy"),
     "_evaluation": row(f"{BASE} softmax", "numpy"),
     "regression": row(
         f"{BASE} _dispatch _kernels _function _derivative _losses softmax", "numpy scipy sklearn threadpoolctl"
     ),
-    "persistence": row(f"{BASE} regression _evaluation softmax", "numpy safetensors sklearn onnx onnxruntime pyarrow"),
-    "_table_model": row(f"{BASE} tables _evaluation regression softmax", "numpy sklearn pyarrow"),
+    "nn": row(f"{BASE} _checks _function regression softmax", "numpy scipy sklearn torch"),
+    "persistence": row(
+        f"{BASE} regression nn _evaluation softmax", "numpy safetensors sklearn onnx onnxruntime pyarrow"
+    ),
+    "_table_model": row(f"{BASE} tables _evaluation regression nn softmax", "numpy sklearn pyarrow"),
     "_verdict": row(BASE, "numpy"),
-    "_table_fit": row(f"{BASE} tables _evaluation _verdict _table_model regression softmax", "numpy sklearn"),
+    "_table_fit": row(f"{BASE} tables _evaluation _verdict _table_model regression nn softmax", "numpy sklearn"),
     "report": row(
         f"{BASE} tables _evaluation _verdict regression _table_model persistence softmax",
         "numpy sklearn matplotlib",
@@ -79,12 +99,19 @@ TABLE = {
     "__main__": row("cli"),
 }
 
+# Rows that stand for a folder, whose modules may import each other.
+FOLDERS = ("tables", "_kernels.cpu", "_kernels.gpu", "regression", "nn", "persistence", "report", "cli")
+
 # A few modules import these inside a function only: at the first call, or when a command runs.
 LATE: dict[str, set[str]] = {
     "": set(),
     "_dispatch": {"_kernels", "_torch", "_jax"},
-    "_table_model": {"regression", "sklearn", "pyarrow"},
-    "_table_fit": {"regression", "sklearn"},
+    "_torch_linear": {"_torch_linear_shares"},
+    "_table_model": {"regression", "nn", "sklearn", "pyarrow"},
+    "_table_fit": {"regression", "nn", "sklearn"},
+    "nn": {"torch"},  # but in the two modules that are themselves loaded late
+    "nn._modules": set(),
+    "nn._training": set(),
     "persistence": {"onnx", "onnxruntime", "pyarrow"},
     "cli": {
         "numpy",
@@ -181,9 +208,16 @@ def violations(source: str, module: str, *, is_package: bool = False) -> list[st
     wrong = []
     for target, ours, is_late, line in imports(source, module, is_package=is_package):
         if ours:
-            own_folder = name in ("tables", "_kernels.cpu", "regression", "persistence", "report", "cli") and covers(
-                name, target
-            )
+            own_folder = name in (
+                "tables",
+                "_kernels.cpu",
+                "_kernels.gpu",
+                "regression",
+                "nn",
+                "persistence",
+                "report",
+                "cli",
+            ) and covers(name, target)
             fine = own_folder or any(covers(other, target) for other in allowed)
         else:
             fine = target in packages

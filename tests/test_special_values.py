@@ -14,14 +14,14 @@ import pytest
 
 import softmax as sm
 from softmax import _reference as reference
-from tests.accuracy import BACKENDS, find_backend, numpy_dtype
+from tests.accuracy import WITH_TRITON, find_backend, numpy_dtype
 from tests.ulp import as_float64, assert_within
 
 INF, NAN = math.inf, math.nan
 DTYPE = pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=WITH_TRITON)
 def backend(request):
     return find_backend(request.param)
 

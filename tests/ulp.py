@@ -32,7 +32,7 @@ def dtype_name(array: Any) -> str:
 def as_float64(array: Any) -> Any:
     """Any array as NumPy float64; exact for every format above."""
     if type(array).__module__.partition(".")[0] == "torch":
-        array = array.detach().double().numpy()
+        array = array.detach().double().cpu().numpy()
     return np.asarray(array).astype(np.float64)
 
 

@@ -20,6 +20,7 @@ from ._errors import (
 )
 
 if TYPE_CHECKING:
+    from . import nn as nn
     from ._derivative import (
         log_softmax_jacobian,
         log_softmax_jvp,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ._function import log_softmax, logsumexp, softmax
     from ._introspection import explain_dispatch, show_config
     from ._jacobian import SoftmaxJacobian
+    from ._linear import linear_cross_entropy, linear_cross_entropy_and_grad
     from ._losses import cross_entropy, cross_entropy_and_grad, cross_entropy_hvp, entropy, kl_divergence
     from .persistence import load, model_card, save, to_onnx
     from .regression import SoftmaxRegression, SoftmaxRegressionCV, softmax_path
@@ -49,6 +51,8 @@ _LAZY = {
     "entropy": "_losses",
     "explain_dispatch": "_introspection",
     "kl_divergence": "_losses",
+    "linear_cross_entropy": "_linear",
+    "linear_cross_entropy_and_grad": "_linear",
     "load": "persistence",
     "log_softmax": "_function",
     "log_softmax_jacobian": "_derivative",
@@ -90,6 +94,8 @@ __all__ = [
     "entropy",
     "explain_dispatch",
     "kl_divergence",
+    "linear_cross_entropy",
+    "linear_cross_entropy_and_grad",
     "load",
     "log_softmax",
     "log_softmax_jacobian",
@@ -114,6 +120,8 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
+    if name == "nn":  # a module, which sets itself as an attribute
+        return importlib.import_module(".nn", __name__)
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
@@ -122,4 +130,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "nn"})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+from collections.abc import Callable
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -229,6 +230,85 @@ def check_out(lib: Library, out: Any, like: Array, dtype: DType) -> None:
         raise ArrayValueError("out has elements that share memory (a broadcast view). Pass numpy.empty_like(x).")
 
 
+# Linear layers
+
+
+def check_layer(lib: Library, x: Array, linear_weight: ArrayLike, bias: ArrayLike | None) -> tuple[Array, Array | None]:
+    """Weights (V, D) with V > 0 and a bias (V,) that go with features (..., D): one library, dtype and device."""
+    weight = _layer_part(lib, linear_weight, x, "linear_weight")
+    if not x.ndim or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
+        raise ArrayValueError(
+            "x must have shape (..., D) and linear_weight (V, D), with D features and V classes; got "
+            f"{tuple(x.shape)} and {tuple(weight.shape)}.{_transposed(x, weight)}"
+        )
+    if weight.shape[0] == 0:
+        raise ArrayValueError(f"linear_weight needs at least one class; got shape {tuple(weight.shape)}.")
+    if bias is None:
+        return weight, None
+    bias = _layer_part(lib, bias, x, "bias")
+    if tuple(bias.shape) != (weight.shape[0],):
+        raise ArrayValueError(
+            f"bias must hold one number for each class, shape ({weight.shape[0]},); got {tuple(bias.shape)}."
+        )
+    return weight, bias
+
+
+def _layer_part(lib: Library, value: ArrayLike, x: Array, name: str) -> Array:
+    if isinstance(value, np.ma.MaskedArray):
+        raise ArrayTypeError(f"{name} is a masked array. Pass {name}.filled(0), and the classes to use as where=.")
+    value = _as_floating(lib, _convert(lib, value, x, name), name)
+    if value.dtype != x.dtype:
+        raise ArrayTypeError(
+            f"{name} must have the dtype of x, {x.dtype}; got {value.dtype}. Cast one of them"
+            + (", or run under torch.autocast." if lib.name == "torch" else ".")
+        )
+    if lib.name == "torch" and value.device != x.device:
+        raise ArrayValueError(f"{name} must be on the device of x, {x.device}; got {value.device}. Move one of them.")
+    return value
+
+
+def _transposed(x: Array, weight: Array) -> str:
+    """A hint where the weights fit the other way round."""
+    fits = x.ndim and weight.ndim == 2 and x.shape[-1] == weight.shape[0]
+    return " Pass linear_weight.T." if fits else ""
+
+
+def check_row_temperature(lib: Library, value: Any, x: Array) -> Any:
+    """A finite number above 0, or an array of them, one for each row of x (..., D), which becomes (N,)."""
+    if isinstance(value, (float, int, np.generic)) or not (hasattr(value, "shape") or isinstance(value, (list, tuple))):
+        return check_temperature(value)
+    rows = tuple(x.shape[:-1])
+    value = lib.cast(_convert(lib, value, x, "temperature"), lib.loss_dtype(x.dtype))
+    if tuple(value.shape) == () and rows:
+        value = lib.broadcast(value, rows)
+    if tuple(value.shape) != rows:
+        raise OptionError(
+            f"temperature must be a number or hold one for each row, shape {rows}; got shape {tuple(value.shape)}."
+        )
+    if getattr(value, "requires_grad", False):
+        raise OptionError("temperature requires a gradient, and the loss has none in it. Pass temperature.detach().")
+    if math.prod(rows) and lib.truth(lib.xp.all((value > 0) & (value < math.inf))) is False:
+        found = lib.to_numpy(value)
+        row, bad = _first(~((found > 0) & (found < math.inf)), found)
+        raise OptionError(f"temperature must be finite and above 0; got {bad} at row {row}. It divides the logits.")
+    return lib.reshape(value, (-1,))
+
+
+def check_budget(value: Any, free: Callable[[], int]) -> int | None:
+    """Bytes, from an integer or from a fraction of `free()`; None for no limit."""
+    if value is None:
+        return None
+    if not isinstance(value, (bool, np.bool_)):
+        if isinstance(value, numbers.Integral) and int(value) > 0:
+            return int(value)
+        if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral) and 0.0 < float(value) <= 1.0:
+            return int(float(value) * free())
+    raise OptionError(
+        "memory_budget must be a positive integer (bytes), a fraction in (0.0, 1.0] of the free memory, or None; "
+        f"got {value!r}."
+    )
+
+
 # Axes
 
 
@@ -447,6 +527,8 @@ def _check_probabilities(lib: Library, target: Array, logits: Array) -> Array:
 
 def _all_within(lib: Library, values: Array, limit: float) -> bool | None:
     """Whether all lie in [0, limit); nan does not. None where nobody can look."""
+    if not lib.readable(values):
+        return None
     least, most = lib.bounds(values)
     return lib.truth((least >= 0) & (most < limit))
 

@@ -11,19 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from . import _derivative, _function, _losses
+from . import _derivative, _function, _linear, _losses
 from ._arrays import NUMPY, describe
 from ._checks import check_array
 from ._dispatch import kernels_for, reason_for
 from ._errors import OptionError
+from ._linear_plan import LinearPlan
 from ._threads import number_of_threads
 
 __all__ = ["Dispatch", "explain_dispatch", "show_config"]
 
-_FUNCTIONS = {name: getattr(part, name) for part in (_function, _derivative, _losses) for name in part.__all__}
+_FUNCTIONS = {name: getattr(part, name) for part in (_function, _derivative, _losses, _linear) for name in part.__all__}
 # The kernels of the functions that have none of their own name.
 _KERNELS = {
     "cross_entropy_and_grad": "cross_entropy",
+    "linear_cross_entropy_and_grad": "linear_cross_entropy",
     "log_softmax_jacobian": "softmax",
     "logsumexp_hessian": "softmax",
     "softmax_jacobian": "softmax",
@@ -35,6 +37,7 @@ _PACKAGES = (
     "numba",
     "scikit-learn",
     "torch",
+    "triton",
     "jax",
     "cupy",
     "array-api-strict",
@@ -50,9 +53,11 @@ class Dispatch:
     library: str
     kernel: str
     reason: str
+    plan: LinearPlan | None = None
 
     def __str__(self) -> str:
-        return f"{self.function} runs {self.kernel}: {self.reason}."
+        text = f"{self.function} runs {self.kernel}: {self.reason}."
+        return text if self.plan is None else f"{text} It goes {self.plan}."
 
 
 def explain_dispatch(function: Callable[..., Any] | str, /, *args: Any, **options: Any) -> Dispatch:
@@ -70,7 +75,9 @@ def explain_dispatch(function: Callable[..., Any] | str, /, *args: Any, **option
     Returns
     -------
     Dispatch
-        With the attributes `function`, `library`, `kernel` (where it stands) and `reason`; `str` gives a sentence.
+        With the attributes `function`, `library`, `kernel` (where it stands) and `reason`; `str` gives a sentence. For
+        the linear cross entropy also `plan`: rows at a time, when gradients are computed, and the bytes the call needs
+        beyond its arguments (`peak`), with their formula.
 
     Raises
     ------
@@ -94,8 +101,12 @@ def explain_dispatch(function: Callable[..., Any] | str, /, *args: Any, **option
         )
     inspect.signature(_FUNCTIONS[name]).bind(*args, **options)
     lib, _, _ = check_array(args[0], allow_complex=name == "logsumexp")
-    kernel = getattr(kernels_for(lib), _KERNELS.get(name, name))
-    return Dispatch(name, lib.name, f"{kernel.__module__}.{kernel.__name__}", reason_for(lib))
+    kernels = kernels_for(lib)
+    linear = name in _linear.__all__
+    kernel = getattr(kernels, "chunk_loss" if linear and lib is NUMPY else _KERNELS.get(name, name))
+    reason = kernels.reason(args[0]) if hasattr(kernels, "reason") else reason_for(lib)
+    plan = _linear.explain_plan(name, *args, **options) if linear else None
+    return Dispatch(name, lib.name, f"{kernel.__module__}.{kernel.__name__}", reason, plan)
 
 
 def show_config() -> dict[str, Any]:

@@ -89,8 +89,9 @@ def cross_entropy(
     ArrayTypeError, ArrayValueError, AxisError, OptionError
         As in `softmax`, and for an option outside its range.
     TargetError
-        If the target has the wrong shape or dtype, or a value out of range. In code that is traced (``jax.jit``,
-        ``torch.compile``) values cannot be looked at; a class index out of range then gives nan.
+        If the target has the wrong shape or dtype, or a value out of range. Values are not looked at in code that is
+        traced (``jax.jit``, ``torch.compile``), nor on a CUDA device, which it would wait for, unless the environment
+        variable SOFTMAX_CHECK is 1; a class index out of range then gives nan.
 
     See Also
     --------
@@ -124,7 +125,7 @@ def cross_entropy(
         precision=precision,
     )
     loss, _ = kernels_for(c.lib).cross_entropy(c.logits, c.target, c.axis, c.options)
-    return _reduce(c.lib, loss, c.reduction, _denominator(c))
+    return reduce_loss(c.lib, loss, c.reduction, _denominator(c))
 
 
 def cross_entropy_and_grad(
@@ -221,7 +222,7 @@ def cross_entropy_and_grad(
     loss, gradient = kernels_for(c.lib).cross_entropy(
         c.logits, c.target, c.axis, c.options, row_scale=_row_scale(c, total), want_grad=True
     )
-    return _reduce(c.lib, loss, c.reduction, total), gradient
+    return reduce_loss(c.lib, loss, c.reduction, total), gradient
 
 
 def cross_entropy_hvp(
@@ -384,7 +385,7 @@ def kl_divergence(
         where=None if where is None else layout.to_rows(lib, where),
         temperature=check_temperature(temperature),
     )
-    return _reduce(lib, value, check_reduction(reduction), float(product(value.shape)))
+    return reduce_loss(lib, value, check_reduction(reduction), float(product(value.shape)))
 
 
 def entropy(
@@ -442,7 +443,7 @@ def entropy(
         where=None if where is None else layout.to_rows(lib, where),
         temperature=check_temperature(temperature),
     )
-    return _reduce(lib, value, check_reduction(reduction), float(product(value.shape)))
+    return reduce_loss(lib, value, check_reduction(reduction), float(product(value.shape)))
 
 
 class _Checked(NamedTuple):
@@ -495,22 +496,29 @@ def _check(
 
 
 def _denominator(c: _Checked) -> Any:
-    """What a mean divides by: the weight of the targets that count, or the number of rows."""
+    """What the mean of `c` divides by; None for another reduction."""
     if c.reduction != "mean":
         return None
-    options = c.options
-    if not c.indices or (options.weight is None and options.ignore_index is None):
-        shape = c.logits.shape
-        return float(product(shape[: c.axis] + shape[c.axis + 1 :]))
-    xp, target = c.lib.xp, c.lib.reshape(c.target, (-1,))
+    shape = c.logits.shape
+    rows = product(shape[: c.axis] + shape[c.axis + 1 :])
+    return mean_denominator(c.lib, c.target, c.options, rows, indices=c.indices)
+
+
+def mean_denominator(lib: Library, target: Array, options: LossOptions, rows: int, *, indices: bool) -> Any:
+    """What a mean divides by: the weight of the targets that count, or the number of rows."""
+    if not indices or (options.weight is None and options.ignore_index is None):
+        return float(rows)
+    xp, target = lib.xp, lib.reshape(target, (-1,))
     kept = target == target if options.ignore_index is None else target != options.ignore_index
     if options.weight is None:
-        count = c.lib.cast(kept, c.lib.float_dtype())
+        count = lib.cast(kept, lib.float_dtype())
     else:
-        weight = c.lib.take(options.weight, xp.where(kept, target, 0))
-        count = xp.where(kept, c.lib.wide(weight), 0.0)
+        # where nobody could look at the values, a label may lie out of range: its loss is nan, whatever it weighs
+        valid = kept & (target >= 0) & (target < options.weight.shape[0])
+        weight = lib.take(options.weight, xp.where(valid, target, 0))
+        count = xp.where(kept, lib.wide(weight), 0.0)
     total = xp.sum(count)
-    return float(total) if c.lib is NUMPY else total
+    return float(total) if lib is NUMPY else total
 
 
 def _row_scale(c: _Checked, total: Any) -> Any:
@@ -523,7 +531,7 @@ def _row_scale(c: _Checked, total: Any) -> Any:
     return c.lib.broadcast(1.0 / _nonzero(c.lib, total), shape[: c.axis] + shape[c.axis + 1 :])
 
 
-def _reduce(lib: Library, loss: Array, reduction: Reduction, total: Any) -> Any:
+def reduce_loss(lib: Library, loss: Array, reduction: Reduction, total: Any) -> Any:
     """The sum in float64, over `total` for a mean; nan over nothing."""
     if reduction == "none":
         return lib.unwrap(loss)

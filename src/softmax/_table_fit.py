@@ -26,6 +26,9 @@ from ._verdict import separation_verdict
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+MOST_EPOCHS = 200
+ENOUGH_TO_STOP = 200  # rows from which on a network holds a tenth out to know when to stop
+
 
 @dataclass(frozen=True)
 class Step:
@@ -51,6 +54,9 @@ class FitSettings:
 
     `sample_weight` names a column. `drop`, `categorical` and `numeric` hold names of columns. `calibrate`: whether a
     temperature is fitted to rows held out.
+
+    With `hidden` widths a network is fitted, its L2 penalty of strength 1/C; `max_iter` then counts epochs, and `tol`
+    and what is about L1, solvers, the intercept and threads has no meaning. The fields after it are for networks alone.
     """
 
     target: str
@@ -72,6 +78,11 @@ class FitSettings:
     refit: bool = True
     calibrate: bool = False
     n_threads: int | None = None
+    hidden: tuple[int, ...] | None = None
+    activation: str = "relu"
+    learning_rate: float = 0.001
+    batch_size: int | str = "auto"
+    device: str = "auto"
 
     def parameters(self) -> dict[str, Any]:
         """The options that the estimators of the regression share."""
@@ -92,7 +103,10 @@ class SearchSettings:
 
 @dataclass(frozen=True)
 class Certificate:
-    """How near a fit is to its optimum. `objective` and `gap` in nats per unit of weight; `passes` over the data."""
+    """How near a fit is to its optimum. `objective` and `gap` in nats per unit of weight; `passes` over the data.
+
+    Of a network `gap` and `grad_norm` are nan: nothing is known of the distance.
+    """
 
     rows: int
     status: str
@@ -390,7 +404,8 @@ def _fit_rows(
     codes = usable.codes[chosen]
     weights = None if usable.weights is None else usable.weights[chosen]
     if classifier is None:
-        classifier = _classifier(settings, Step(f"fitting on {tables.plural(len(chosen), unit)}"), progress)
+        make = _classifier if settings.hidden is None else _network
+        classifier = make(settings, Step(f"fitting on {tables.plural(len(chosen), unit)}"), len(chosen), progress)
     notes = list(encoded.notes)
     start = perf_counter()
     with _doubts(notes):
@@ -485,7 +500,36 @@ def _usable(
     return rows, *labels.restricted(codes, rows, settings.target, notes)
 
 
-def _classifier(settings: FitSettings, step: Step, progress: Progress | None) -> Any:
+def _network(settings: FitSettings, step: Step, rows: int, progress: Progress | None) -> Any:
+    """A network that stops by rows held out of its own, where there are enough."""
+    from .nn import NeuralSoftmaxClassifier
+
+    epochs = settings.max_iter or MOST_EPOCHS
+    classifier = NeuralSoftmaxClassifier(
+        settings.hidden or (),
+        activation=settings.activation,
+        alpha=1.0 / settings.C,
+        learning_rate=settings.learning_rate,
+        batch_size=settings.batch_size,
+        max_epochs=epochs,
+        early_stopping=rows >= ENOUGH_TO_STOP,
+        class_weight=settings.class_weight,
+        device=settings.device,
+        random_state=settings.seed,
+    )
+    if progress is not None:
+        progress(step)
+
+        def report(epoch: int, passes: float, objective: float, gap: float) -> None:
+            if epoch:
+                detail = f"epoch {epoch} of at most {epochs}, objective {objective:.6g}"
+                progress(Step(step.stage, passes, objective, share=epoch / epochs, detail=detail))
+
+        classifier._progress = report
+    return classifier
+
+
+def _classifier(settings: FitSettings, step: Step, rows: int, progress: Progress | None) -> Any:
     from .regression import SoftmaxRegression
 
     classifier = SoftmaxRegression(settings.C, **settings.parameters())
@@ -521,10 +565,10 @@ def _certificate(classifier: Any, rows: int, seconds: float) -> Certificate:
         rows=rows,
         status=str(classifier.status_),
         objective=float(classifier.objective_),
-        gap=float(classifier.gap_),
-        grad_norm=float(classifier.grad_norm_),
+        gap=float(getattr(classifier, "gap_", np.nan)),
+        grad_norm=float(getattr(classifier, "grad_norm_", np.nan)),
         iterations=int(np.max(classifier.n_iter_)),
-        passes=float(classifier.n_passes_),
+        passes=float(getattr(classifier, "n_passes_", classifier.n_iter_)),
         seconds=seconds,
     )
 

@@ -35,7 +35,7 @@ class TableModel:
     Attributes
     ----------
     encoder, labels, classifier
-        How columns become features, how labels become codes 0 … K−1, and the `SoftmaxRegression` between the two.
+        How columns become features, how labels become codes 0 … K−1, and the classifier between the two.
     target
         Name of the column that is predicted.
     class_counts
@@ -94,6 +94,10 @@ class TableModel:
         labels = np.full(table.n_rows, None, dtype=object)
         labels[prediction.rows] = chosen
         return labels
+
+    def features(self, frame: Any) -> Floats:
+        """Return what the classifier sees of the rows of a frame that can be encoded, `(m, d)`."""
+        return self.encoder.transform(tables.as_table(frame)).X
 
     def output(self, table: tables.Table, *, missing: str | None = None) -> tuple[Any, list[str]]:
         """Return a pyarrow table with a column `label` and one `p(<class>)` per class, and notes."""
@@ -161,13 +165,11 @@ class TableModel:
         ModelFileError
             If the state is not one that `__softmax_state__` could have returned.
         """
-        from .regression._state import restored
-
         try:
             encoder = tables.TableEncoder.from_state(header["encoder"], _under("encoder.", arrays))
             labels = tables.Labels.from_state(header["labels"])
             inner = header["classifier"]
-            classifier = restored(inner["kind"], inner["header"], _under("classifier.", arrays))
+            classifier = _restored(inner["kind"], inner["header"], _under("classifier.", arrays))
             model = cls(encoder, labels, classifier, str(header["target"]), arrays["class_counts"], header["record"])
         except (KeyError, TypeError) as error:
             raise ModelFileError(f"the saved table model is damaged ({error!r}).") from None
@@ -176,6 +178,17 @@ class TableModel:
         if classifier.n_features_in_ != len(encoder.feature_names):
             raise ModelFileError("the saved table model is damaged: its parts disagree about the number of features.")
         return model
+
+
+def _restored(kind: Any, header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Any:
+    """The classifier of a kind that its own state gave."""
+    if kind == "NeuralSoftmaxClassifier":
+        from .nn import NeuralSoftmaxClassifier
+
+        return NeuralSoftmaxClassifier.from_state(header, arrays)
+    from .regression._state import restored
+
+    return restored(kind, header, arrays)
 
 
 def _under(prefix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:

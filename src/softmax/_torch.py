@@ -15,11 +15,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from . import _torch_losses as losses
 from . import _torch_rows as rows
 from ._kernels import portable
+from ._torch_gpu import gpu_kernels
+from ._torch_linear import autocast as autocast
+from ._torch_linear import linear_cross_entropy as linear_cross_entropy
+from ._torch_linear import plan_of as plan_of
+from ._torch_linear import shares_of as shares_of
 from ._typing import LossOptions
 
 _OPTION_SCHEMA = (
@@ -29,7 +33,7 @@ _OPTION_SCHEMA = (
 
 def _watched(*tensors: Tensor | None) -> bool:
     """Whether anything but the values of the result is wanted: a derivative, a batched dimension, a graph."""
-    if torch.compiler.is_compiling() or _transformed():
+    if torch.compiler.is_compiling() or rows.transformed():
         return True
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
@@ -163,12 +167,7 @@ def _table() -> _Table:
     """Choose the binding for a call that is watched."""
     if not torch.compiler.is_compiling():
         return _EAGER
-    return _TRACED if _transformed() else _COMPILED
-
-
-def _transformed() -> bool:
-    """Whether a transform of torch.func or forward mode is at work."""
-    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+    return _TRACED if rows.transformed() else _COMPILED
 
 
 def _call(rule: Any, *tensors: Tensor | None, axis: int, **options: Any) -> Tensor:
@@ -181,6 +180,19 @@ def _call(rule: Any, *tensors: Tensor | None, axis: int, **options: Any) -> Tens
 
 
 # The kernel set
+
+
+def reason(x: Tensor) -> str:
+    """Say which kernels compute with `x`, and why."""
+    if gpu_kernels(x) is not None:
+        way = f"on {x.device}: the Triton kernels serve it"
+    elif x.is_cuda:
+        way = f"on {x.device} without Triton (pip install 'softmax[gpu]'): PyTorch's operations serve it"
+    elif x.is_cpu:
+        way = "in memory: the NumPy kernels serve it without a copy"
+    else:
+        way = f"on {x.device}: PyTorch's operations serve it"
+    return f"the input is a torch.Tensor {way}, with autograd and torch.compile"
 
 
 def softmax(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ._kernels import portable
+from ._torch_gpu import gpu_kernels
 from ._torch_rows import (
     Options,
     add_tangents,
@@ -205,6 +206,12 @@ def loss_and_gradient(
     logits: Tensor, target: Tensor, axis: int, options: LossOptions, row_scale: Any, *, want_grad: bool = True
 ) -> tuple[Tensor, Tensor | None]:
     """Both from the kernel, in one read of the logits."""
+    gpu = gpu_kernels(logits, target, row_scale, options.weight, options.where)
+    if gpu is not None:
+        found: tuple[Tensor, Tensor | None] = gpu.cross_entropy(
+            logits, target, axis, options, row_scale=row_scale, want_grad=want_grad
+        )
+        return found
     arrays = as_arrays(logits, target, row_scale, options.weight, options.where)
     if arrays is None:
         with torch.no_grad():

@@ -23,9 +23,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from ._kernels import _torch_namespace as _torch_namespace  # so that Dynamo finds it loaded
 from ._kernels import portable
+from ._torch_gpu import gpu_kernels
 
 INF = float("inf")
 NAN = float("nan")
@@ -110,6 +112,10 @@ def run_kernel(
     name: str, tensors: tuple[Tensor, ...], o: Options, where: Tensor | None, dtype: torch.dtype, **options: Any
 ) -> Tensor:
     """Call a row kernel; autograd sees nothing of it."""
+    gpu = gpu_kernels(*tensors, where)
+    if hasattr(gpu, name):
+        found: Tensor = getattr(gpu, name)(*tensors, o.axis, where=where, temperature=o.temperature, **options)
+        return found
     arrays = as_arrays(*tensors, where)
     if arrays is not None:
         kernel = getattr(cpu_kernels(), name)
@@ -124,6 +130,11 @@ def formula(name: str, tensors: tuple[Tensor, ...], o: Options, where: Tensor | 
     kernel = getattr(portable, name).__wrapped__
     result: Tensor = kernel(*tensors, o.axis, where=where, temperature=o.temperature)
     return result
+
+
+def transformed() -> bool:
+    """Whether a transform of torch.func or forward mode is at work."""
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
 def reduced(x: Tensor, axis: int) -> tuple[int, ...]:

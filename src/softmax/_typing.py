@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 # An array of NumPy, PyTorch, JAX or any array-API library. The libraries share no base class that a checker could use.
@@ -30,3 +30,11 @@ class LossOptions:
     softcap: float | None = None
     z_loss: float = 0.0
     precision: Precision = "accurate"
+
+    def of_rows(self, here: Any) -> LossOptions:
+        """The same for some rows of logits (n, K): a slice of them, or their numbers. The temperature may be (n,)."""
+        where = None if self.where is None else self.where[here]
+        temperature: Any = self.temperature
+        if getattr(temperature, "ndim", 0):
+            temperature = temperature[here]
+        return replace(self, where=where, temperature=temperature)

@@ -253,9 +253,8 @@ def test_options_and_models_that_are_refused(tmp_path):
         to_onnx(model, dtype="float16")
     with pytest.raises(sm.OptionError, match="precision must be 'accurate' or 'fast', got 'exact'"):
         to_onnx(model, precision="exact")
-    with pytest.raises(
-        TypeError, match=r"softmax\.to_onnx takes a fitted SoftmaxRegression or table model, got a dict"
-    ):
+    words = r"softmax\.to_onnx takes a fitted SoftmaxRegression, NeuralSoftmaxClassifier or table model, got a dict"
+    with pytest.raises(TypeError, match=words):
         to_onnx({})
     with pytest.raises(ValueError, match="not fitted"):
         to_onnx(sm.SoftmaxRegression())

@@ -30,9 +30,10 @@ from ._rows import (
     split_rows,
     unmasked,
 )
-from .portable_losses import cross_entropy, cross_entropy_hvp, entropy, kl_divergence
+from .portable_losses import chunk_loss, cross_entropy, cross_entropy_hvp, entropy, kl_divergence
 
 __all__ = [
+    "chunk_loss",
     "cross_entropy",
     "cross_entropy_hvp",
     "entropy",

@@ -6,6 +6,7 @@ sum_j a_j (lse - z_j) + z_loss·lse², where the difference is taken after the s
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from softmax._typing import LossOptions
@@ -17,6 +18,7 @@ from ._rows import (
     Row,
     apply_jacobian,
     blank_bad_rows,
+    first_of,
     first_top,
     log_probabilities,
     log_rest,
@@ -61,6 +63,52 @@ def cross_entropy(
         value = xp.where(loss.valid, value, 0.0)
     value = cast(xp, xp.squeeze(value, axis=axis), loss_dtype(xp, logits))
     return value, _gradient(xp, logits, loss, axis, options, row_scale) if want_grad else None
+
+
+@quiet
+def chunk_loss(
+    z: Any, target: Any, options: LossOptions, *, row_scale: Any = None, want_grad: bool = False, extras: bool = False
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Loss, gradient and extras of rows (n, K) of logits, which may be overwritten; T may be one number per row."""
+    xp = namespace_of(z)
+    x, chain = z, None
+    if extras or hasattr(options.temperature, "ndim"):
+        x, chain = _transformed(xp, z, options)
+        options = replace(options, softcap=None, temperature=1.0)
+    loss, gradient = cross_entropy(x, target, 1, options, row_scale=row_scale, want_grad=want_grad)
+    if gradient is not None and chain is not None:
+        gradient = cast(xp, gradient * chain, z.dtype)
+    loss = cast(xp, loss, loss_dtype(xp, z))
+    return loss, gradient, _extras(xp, x, options.where, loss.dtype) if extras else {}
+
+
+def _transformed(xp: Any, z: Any, options: LossOptions) -> tuple[Any, Any]:
+    """softcap·tanh(z/softcap)/T in the dtype of the arithmetic, and its slope."""
+    slope: Any = 1.0
+    x = cast(xp, z, wide_dtype(xp, z))
+    if options.softcap is not None:
+        x, slope, _ = _softcap(xp, z, options.softcap, options.where)
+    temperature: Any = options.temperature
+    if getattr(temperature, "ndim", 0):
+        temperature = xp.expand_dims(cast(xp, temperature, x.dtype), axis=1)
+    return x / temperature, slope / temperature
+
+
+def _extras(xp: Any, x: Any, where: Any, dtype: Any) -> dict[str, Any]:
+    """What else a row says: its logsumexp, entropy, first largest entry and largest probability."""
+    row = split_rows(xp, x, 1, where)
+    largest = xp.where(row.finite, 1 / (1 + row.rest), NAN)
+    if where is not None:
+        largest = xp.where(xp.any(where, axis=1, keepdims=True), largest, 0.0)
+    first = xp.where(first_of(xp, row.shifted == 0, 1), positions(xp, x, 1), 0)
+    values = {
+        "logsumexp": xp.where(row.finite, row.top + log_rest(xp, row), row.top),
+        "max_probability": largest,
+        "argmax": xp.sum(first, axis=1, keepdims=True),
+    }
+    squeezed = {name: xp.squeeze(value, axis=1) for name, value in values.items()}
+    result = {name: value if name == "argmax" else cast(xp, value, dtype) for name, value in squeezed.items()}
+    return {**result, "entropy": cast(xp, entropy(x, 1, where=where), dtype)}
 
 
 @quiet

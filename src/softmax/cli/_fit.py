@@ -14,10 +14,12 @@ from ._options import (
     PENALTIES,
     Interruption,
     check_grouped,
+    check_network,
     check_report,
     column_options,
     command_line,
     interruption,
+    network_options,
     output_options,
     penalty_of,
     solver_options,
@@ -56,6 +58,7 @@ INTERRUPTED = 130
     help="Share of L1 in the penalty.  [default: 0; 0.5 for elastic-net]",
 )
 @solver_options
+@network_options
 @column_options
 @click.option("--calibrate", is_flag=True, help="Fit a temperature to rows held out, so that probabilities come true.")
 @click.option("--inference", is_flag=True, help="Print standard errors and tests of the coefficients; needs -C inf.")
@@ -91,6 +94,9 @@ def fit(
 
     A fixed share of the rows is held out and scored; the saved model is then fitted again on all rows.
 
+    With --hidden the model is a neural network, fitted by PyTorch. It holds a tenth of its rows out to know when to
+    stop, where they are 200 or more, and there is no certificate.
+
     Ctrl-C ends the fit with the best coefficients so far; they are saved only if -o names a file.
 
     \b
@@ -99,9 +105,11 @@ def fit(
       softmax fit penguins.csv --target species --missing mean
       softmax fit train.parquet --target label --test test.parquet -C 10
       softmax fit trial.csv --target outcome -C inf --inference
+      softmax fit train.parquet --target label --hidden 256,128
     """  # noqa: D301 - click reads the \b
     if test is not None and test_size is not None:
         raise click.UsageError("--test and --test-size exclude each other: rows come from one place or the other.")
+    check_network(options["hidden"])
     strength, ratio = penalty_of(penalty, C, l1_ratio)
     check_grouped(options["grouped"], [ratio])
     if inference and not math.isinf(strength):
@@ -121,6 +129,7 @@ def fit(
         progress.say(f"reading {data}")
         table = read_data(data, **reading)  # type: ignore[arg-type]
         held_out = None if test is None else read_data(test, **reading)  # type: ignore[arg-type]
+        options["batch_size"] = options["batch_size"] or "auto"
         settings = FitSettings(
             target=chosen_target(target, data, table),
             test_size=0.2 if test_size is None else test_size,

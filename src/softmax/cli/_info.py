@@ -55,8 +55,8 @@ def _as_json(described: Description, file: dict[str, Any]) -> str:
     from softmax.persistence import finite, meaning, plain
 
     content = plain(described)
-    for name in ("format", "version", "coefficients", "intercepts", "versions"):
-        content.pop(name)
+    for name in ("format", "version", "hidden", "coefficients", "intercepts", "versions"):
+        content.pop(name, None)
     content["certificate"]["meaning"] = meaning(described.certificate)
     content["record"] = finite(described.record) or None
     return json.dumps({"file": finite(file), "model": content}, indent=2, ensure_ascii=False, allow_nan=False)
@@ -70,11 +70,15 @@ def _show(screen: Screen, described: Description, file: dict[str, Any]) -> None:
     width = plural(len(described.features), "feature")
     if described.columns is not None and len(described.columns) != len(described.features):
         width += f" of {plural(len(described.columns), 'column')}"
-    screen.line(f"{file['path']}: softmax regression{of}", "bold")
+    what = "softmax regression" if described.activation is None else "network with a softmax output"
+    screen.line(f"{file['path']}: {what}{of}", "bold")
     screen.line(f"{plural(len(described.names), 'class')} from {width}")
+    if described.activation is not None:
+        widths = ", ".join(f"{len(layer.intercept):,}" for layer in described.hidden) or "none"
+        screen.line(f"Hidden layers: {widths} ({described.activation})")
     _show_classes(screen, described)
     _show_columns(screen, described)
-    screen.heading("Certificate")
+    screen.heading("Certificate" if described.activation is None else "Fit")
     _pairs(screen, _certificate_rows(described.certificate))
     screen.line(meaning(described.certificate), "dim")
     screen.heading("Model")
@@ -129,15 +133,19 @@ def _certificate_rows(known: dict[str, Any]) -> list[tuple[str, Any]]:
     rows: list[tuple[str, Any]] = [
         ("status", Text(printable(status), style=STATUS_STYLES.get(status, "yellow"))),
         ("objective", f"{objective:.8g} nats"),
-        ("gap, at most", f"{gap:.1e} nats"),
     ]
-    if objective:
+    if gap is not None:
+        rows.append(("gap, at most", f"{gap:.1e} nats"))
+    if objective and gap is not None:
         rows.append(("relative gap", f"{gap / objective:.1e}" + (f" (tol {known['tol']:g})" if known["tol"] else "")))
-    rows.append(("gradient norm", f"{known['grad_norm']:.1e}"))
+    if known["grad_norm"] is not None:
+        rows.append(("gradient norm", f"{known['grad_norm']:.1e}"))
     if known["condition"] is not None:
         rows.append(("condition", f"about {known['condition']:.1e} (estimated)"))
     if known["penalty"] is not None and known["penalty"] == known["penalty"]:
         rows.append(("λ", f"{known['penalty']:.6g}"))
+    if known["n_passes"] is None:
+        return [*rows, ("epochs", str(known["n_iter"]))]
     return [*rows, ("iterations", str(known["n_iter"])), ("passes", f"{known['n_passes']:.4g}")]
 
 

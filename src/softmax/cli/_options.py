@@ -41,7 +41,11 @@ solver_options = _added(
             default=1e-6,
             help="Certified gap to reach, relative to the objective.",
         ),
-        click.option("--max-iter", type=click.IntRange(1), help="Stop after so many iterations.  [default: 1000]"),
+        click.option(
+            "--max-iter",
+            type=click.IntRange(1),
+            help="Stop after so many iterations; of a network, epochs.  [default: 1000; 200]",
+        ),
         click.option("--no-intercept", is_flag=True, help="Leave the constant term out."),
         click.option(
             "--class-weight", type=click.Choice(["balanced"]), help="Weigh classes by the inverse of their frequency."
@@ -52,6 +56,67 @@ solver_options = _added(
         click.option("--threads", "n_threads", type=click.IntRange(1), help="Threads of the fit.  [default: all]"),
     ]
 )
+
+
+def _widths(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Widths of layers, from text with commas between them."""
+    if value is None:
+        return None
+    parts = value.split(",")
+    if not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise click.BadParameter(f"{value!r} is no list of widths of 1 or more with commas between, such as 256,128.")
+    return tuple(int(part) for part in parts)
+
+
+network_options = _added(
+    [
+        click.option(
+            "--hidden", callback=_widths, metavar="WIDTHS", help="Fit a network with hidden layers, such as 256,128."
+        ),
+        click.option(
+            "--activation",
+            type=click.Choice(["relu", "tanh", "logistic", "gelu", "silu"]),
+            default="relu",
+            help="Network: what stands between two layers.",
+        ),
+        click.option(
+            "--learning-rate",
+            type=click.FloatRange(0, min_open=True),
+            default=0.001,
+            help="Network: first step size of Adam.",
+        ),
+        click.option(
+            "--batch-size", type=click.IntRange(1), help="Network: rows per step.  [default: by the number of rows]"
+        ),
+        click.option("--device", default="auto", metavar="NAME", help="Network: cpu, cuda, …; auto is a GPU, or cpu."),
+    ]
+)
+# Options of `softmax fit` that mean nothing to a network, and what is said of some; and those that only it has.
+REGRESSION_ONLY = {
+    "penalty": "the penalty of a network is L2, of strength 1/C",
+    "l1_ratio": "the penalty of a network is L2, of strength 1/C",
+    "grouped": "the penalty of a network is L2, of strength 1/C",
+    "solver": "a network is fitted by Adam",
+    "tol": "there is no certified gap to reach",
+    "no_intercept": "",
+    "n_threads": "PyTorch takes its threads from OMP_NUM_THREADS",
+    "inference": "the weights of a network have no standard errors",
+    "report": "it shows a certificate and coefficients, and a network has neither; see softmax evaluate and export",
+}
+NETWORK_ONLY = ("activation", "learning_rate", "batch_size", "device")
+
+
+def check_network(hidden: tuple[int, ...] | None) -> None:
+    """Raise where an option is given that means nothing, with --hidden or without."""
+    context = click.get_current_context()
+    spellings = {option.name: option.opts[-1] for option in context.command.params}
+    for name in NETWORK_ONLY if hidden is None else REGRESSION_ONLY:
+        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+            if hidden is None:
+                raise click.UsageError(f"{spellings[name]} is about a network; pass --hidden too.")
+            why = f": {REGRESSION_ONLY[name]}" if REGRESSION_ONLY[name] else ""
+            raise click.UsageError(f"{spellings[name]} and --hidden exclude each other{why}.")
+
 
 column_options = _added(
     [

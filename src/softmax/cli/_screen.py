@@ -92,8 +92,12 @@ def show_fit(
         which = f"Held out: {scored} (seed {settings.seed})" if test is None else f"Test: {scored} of {test}"
         screen.heading(f"{which}, fitted on {report.train_rows:,}")
         show_summary(screen, report.scores, model.labels.names)
-    screen.heading("Certificate")
-    show_certificates(screen, report)
+    if settings.hidden is None:
+        screen.heading("Certificate")
+        show_certificates(screen, report)
+    else:
+        screen.heading("Fit")
+        show_endings(screen, report)
     calibration = getattr(model.classifier, "calibration_", None)
     if calibration is not None:
         before, after = calibration["log_loss_before"], calibration["log_loss_after"]
@@ -183,8 +187,7 @@ def show_summary(screen: Screen, scores: Scores, names: Sequence[str]) -> None:
 
 def show_certificates(screen: Screen, report: FitReport, time: str = "time") -> None:
     """Print how near the fits are to their optima, the one that is saved last; `time` says what took it."""
-    fits = [report.saved] if report.scored in (None, report.saved) else [report.scored, report.saved]
-    certificates: list[Certificate] = [fit for fit in fits if fit is not None]
+    certificates = _fits(report)
     head = [f"{plural(c.rows, 'row')}{', saved' if c is report.saved else ''}" for c in certificates]
     screen.grid(
         ["fitted on", *head],
@@ -198,6 +201,29 @@ def show_certificates(screen: Screen, report: FitReport, time: str = "time") -> 
             [time, *(_seconds(c.seconds) for c in certificates)],
         ],
     )
+
+
+def show_endings(screen: Screen, report: FitReport) -> None:
+    """Print why the fits of a network ended and what they reached, the one that is saved last."""
+    from softmax.persistence import meaning
+
+    fits = _fits(report)
+    head = [f"{plural(fit.rows, 'row')}{', saved' if fit is report.saved else ''}" for fit in fits]
+    screen.grid(
+        ["fitted on", *head],
+        [
+            ["ended by", *(fit.status for fit in fits)],
+            ["objective (nats)", *(f"{fit.objective:.8g}" for fit in fits)],
+            ["epochs", *(str(fit.iterations) for fit in fits)],
+            ["time", *(_seconds(fit.seconds) for fit in fits)],
+        ],
+    )
+    screen.line(meaning(asdict(report.saved)), "dim")
+
+
+def _fits(report: FitReport) -> list[Certificate]:
+    fits = [report.saved] if report.scored in (None, report.saved) else [report.scored, report.saved]
+    return [fit for fit in fits if fit is not None]
 
 
 def _bound(certificates: Sequence[Certificate]) -> str:

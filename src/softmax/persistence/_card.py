@@ -22,6 +22,7 @@ MOST_COLUMNS = 100
 MOST_COEFFICIENTS = 20
 MOST_CATEGORIES = 10
 TAGS = ("softmax", "multinomial-logistic-regression", "tabular-classification")
+NETWORK_TAGS = ("softmax", "neural-network", "tabular-classification")
 # Punctuation that Markdown or HTML could read as its own.
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$!])")
 # What at the start of a line begins a list, a rule or a heading.
@@ -67,7 +68,7 @@ def model_card(
 
     Parameters
     ----------
-    model : SoftmaxRegression, SoftmaxRegressionCV or a fitted model of tables
+    model : SoftmaxRegression, SoftmaxRegressionCV, nn.NeuralSoftmaxClassifier or a fitted model of tables
     path : str or path, optional
         Where to write the card too, in UTF-8; whole or not at all.
     name : str, optional
@@ -109,7 +110,7 @@ def model_card(
     title = name if name is not None else _title(described)
     dataset = data if isinstance(data, str) else str(described.record.get("data") or "")
     sections = [
-        _front_matter(title, license, figures, dataset),
+        _front_matter(described, title, license, figures, dataset),
         f"# {_text(title)}",
         _summary(described),
         _section("Intended use", _open_lines(("the question that the model answers, and for whom",
@@ -117,10 +118,10 @@ def model_card(
                                                "groups of people or things for which it may do worse"))),
         _section("Data", _data(described, data, facts)),
         _section("Classes", _classes(described)),
-        _section("Certificate", _certificate(described)),
+        _section("Certificate" if described.activation is None else "Fit", _certificate(described)),
         _section("Parameters", _parameters(described)),
         _section("Evaluation", _evaluation(figures, about)),
-        _section("Largest coefficients", _coefficients(described)),
+        _section(*_weights(described)),
         _section("Calibration", _calibration(described)),
         _section("Limits", _limits(described)),
         _section("How to load it", _loading(described)),
@@ -132,15 +133,18 @@ def model_card(
 
 
 def _title(described: Description) -> str:
-    return "Softmax regression" if described.target is None else f"Softmax regression of {described.target}"
+    what = "Softmax regression" if described.activation is None else "Network with a softmax output"
+    return what if described.target is None else f"{what} of {described.target}"
 
 
-def _front_matter(title: str, license: str | None, figures: Mapping[str, Any], dataset: str) -> str:
+def _front_matter(
+    described: Description, title: str, license: str | None, figures: Mapping[str, Any], dataset: str
+) -> str:
     """YAML; every text of the user's stands in it as a JSON string, which YAML reads too."""
     lines = ["---", "library_name: softmax", "pipeline_tag: tabular-classification"]
     if license is not None:
         lines.append(f"license: {_quoted(license)}")
-    lines += ["tags:", *(f"- {tag}" for tag in TAGS)]
+    lines += ["tags:", *(f"- {tag}" for tag in (TAGS if described.activation is None else NETWORK_TAGS))]
     numbers = {
         name: value
         for name, value in figures.items()
@@ -189,11 +193,18 @@ def _summary(described: Description) -> str:
     if described.columns is not None:
         source += f" of {len(described.columns):,} columns"
     what = "" if described.target is None else f" for the column {_text(described.target)}"
-    formula = "softmax(W x + b)" if described.temperature == 1.0 else f"softmax((W x + b) / {described.temperature:g})"
+    logits, model = "W x + b", "A softmax (multinomial logistic) regression"
+    if described.activation is not None:
+        widths = " and ".join(f"{len(layer.intercept):,}" for layer in described.hidden)
+        model = f"A neural network with hidden layers of {widths} ({described.activation})" if widths else "A network"
+        logits = "W h(x) + b" if described.hidden else logits
+    formula = (
+        f"softmax({logits})" if described.temperature == 1.0 else f"softmax(({logits}) / {described.temperature:g})"
+    )
     writer = (described.record.get("versions") or {}).get("softmax")
     fitted = f" Fitted with softmax {_text(writer)}." if writer else ""
     return (
-        f"A softmax (multinomial logistic) regression{what} that gives probabilities of {len(described.classes):,} "
+        f"{model}{what} that gives probabilities of {len(described.classes):,} "
         f"classes from {source}: {formula}.{fitted}"
     )
 
@@ -305,6 +316,18 @@ def _evaluation(figures: Mapping[str, Any], about: str) -> str:
     return f"{about}\n\n{_table(['figure', 'value'], rows, right=1)}"
 
 
+def _weights(described: Description) -> tuple[str, str]:
+    """Title and text of what the model consists of."""
+    if described.activation is None:
+        return "Largest coefficients", _coefficients(described)
+    rows = [
+        [str(i), f"{len(layer.intercept):,}", f"{layer.coef.size:,}"] for i, layer in enumerate(described.layers, 1)
+    ]
+    total = sum(layer.coef.size + layer.intercept.size for layer in described.layers)
+    said = f"{total:,} numbers, which cannot be read one by one."
+    return "Layers", f"{said}\n\n{_table(['layer', 'width', 'weights'], rows, right=2)}"
+
+
 def _coefficients(described: Description) -> str:
     magnitude = np.abs(described.coef)
     flat = magnitude.ravel()
@@ -337,10 +360,12 @@ def _calibration(described: Description) -> str:
 
 
 def _limits(described: Description) -> str:
+    linear = described.activation is None
     lines = [
         "Every row gets one of the classes above, also a row that belongs to none of them.",
-        "The logits are linear in the features: far from the data of the fit, probabilities near 0 and 1 mean little.",
-        "Coefficients describe the data; they are no effects of causes.",
+        ("The logits are linear in the features: far" if linear else "Far")
+        + " from the data of the fit, probabilities near 0 and 1 mean little.",
+        f"{'Coefficients describe' if linear else 'The weights describe'} the data; they are no effects of causes.",
     ]
     if described.certificate["status"] in ("not converged", "separated"):
         lines.append("The fit has no certified optimum, see above.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
@@ -17,6 +17,17 @@ import numpy.typing as npt
 from ._save import content_of
 
 Floats = npt.NDArray[np.float64]
+
+# Why the fit of a network ended, by its status.
+ENDINGS = {
+    "no progress": "where further epochs brought no progress on its rows",
+    "early stopping": "where further epochs brought no progress on rows held out of it",
+    "converged": "where the gradient was nearly 0",
+    "max_epochs": "at its largest number of epochs",
+    "interrupted": "because it was interrupted, with the best weights so far",
+    "diverged": "because the loss was no longer finite, with the best weights so far",
+    "partial_fit": "when no more rows came: they were given in parts",
+}
 
 CERTIFICATE = ("status", "objective", "gap", "grad_norm", "condition", "penalty", "n_iter", "n_passes")
 
@@ -42,11 +53,21 @@ class Column:
         return (1 if self.kind == "number" else len(self.categories)) + self.missing
 
 
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """Weights (width, width before) and intercepts (width,) of a layer of a network."""
+
+    coef: Floats
+    intercept: Floats
+
+
 @dataclass(frozen=True)
 class Description:
     """A fitted model.
 
     `classes (K,)` in the order of `coef (K, d)` and `intercept (K,)`. `features` are d names, made up if not `named`.
+    Of a network these two are the last layer, `hidden` those before it, and `activation` what stands between; of others
+    `activation` is None.
     `changed` are the names of the parameters that are not at their defaults. `columns`, `missing` (the policy) and
     `target` are those of a model of tables, else None. `sizes` are rows per class of the fit, where they are known.
     `record` is what a model of tables knows of its making, `calibration` what `calibrate` found, if it was called.
@@ -69,6 +90,13 @@ class Description:
     sizes: list[int] | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
+    hidden: tuple[Layer, ...] = ()
+    activation: str | None = None
+
+    @property
+    def layers(self) -> list[Layer]:
+        """All layers, the last one too."""
+        return [*self.hidden, Layer(self.coef, self.intercept)]
 
     @property
     def names(self) -> list[str]:
@@ -91,8 +119,16 @@ def describe(model: Any, asker: str) -> Description:
 
 
 def _of_classifier(model: Any, kind: str, versions: dict[str, str]) -> Description:
-    d = model.coef_.shape[1]
+    d = model.n_features_in_
     named = hasattr(model, "feature_names_in_")
+    hidden: tuple[Layer, ...] = ()
+    activation = None
+    if hasattr(model, "coefs_"):
+        pairs = zip(model.coefs_, model.intercepts_, strict=True)
+        *hidden_layers, last = (Layer(c.T.astype(np.float64), b.astype(np.float64)) for c, b in pairs)
+        hidden, activation = tuple(hidden_layers), model.activation
+    else:
+        last = Layer(model.coef_, model.intercept_)
     certificate = {name: _plain(getattr(model, f"{name}_", None)) for name in CERTIFICATE}
     tol, calibration = model.tol, getattr(model, "calibration_", None)
     params, defaults = model.get_params(deep=False), type(model)().get_params(deep=False)
@@ -101,14 +137,16 @@ def _of_classifier(model: Any, kind: str, versions: dict[str, str]) -> Descripti
         classes=model.classes_,
         features=[str(name) for name in model.feature_names_in_] if named else [f"x{j}" for j in range(d)],
         named=named,
-        coef=model.coef_,
-        intercept=model.intercept_,
+        coef=last.coef,
+        intercept=last.intercept,
         temperature=float(getattr(model, "temperature_", 1.0)),
         certificate=certificate | {"tol": _plain(tol) if isinstance(tol, Real) else None},
         params=params,
         changed=[name for name, value in params.items() if repr(value) != repr(defaults[name])],
         versions=versions,
         calibration=calibration if isinstance(calibration, Mapping) else {},
+        hidden=hidden,
+        activation=activation,
     )
 
 
@@ -120,36 +158,31 @@ def _of_table(model: Any, kind: str, versions: dict[str, str]) -> Description:
         else Column(f.name, f.kind, categories=f.categories, missing=f.missing)
         for f in model.encoder.features
     ]
-    return Description(
-        kind=kind,
+    return replace(
+        inner,
         classes=model.classes_,
         features=list(model.encoder.feature_names),
         named=True,
-        coef=inner.coef,
-        intercept=inner.intercept,
-        temperature=inner.temperature,
-        certificate=inner.certificate,
-        params=inner.params,
-        changed=inner.changed,
-        versions=versions,
         target=model.target,
         columns=columns,
         missing=model.encoder.missing,
         sizes=[int(size) for size in model.class_counts],
         record=model.record,
-        calibration=inner.calibration,
     )
 
 
 DESCRIBERS: dict[str, Callable[[Any, str, dict[str, str]], Description]] = {
     "SoftmaxRegression": _of_classifier,
     "SoftmaxRegressionCV": _of_classifier,
+    "NeuralSoftmaxClassifier": _of_classifier,
     "TableModel": _of_table,
 }
 
 
 def meaning(certificate: Mapping[str, Any]) -> str:
-    """What a certificate says, in one sentence."""
+    """What a certificate says, in one sentence; of a network, that there is none."""
+    if (ending := ENDINGS.get(certificate["status"])) is not None:
+        return f"The fit ended {ending}. Nothing bounds how far a network is from its optimum: there is no certificate."
     objective, gap, tol = certificate["objective"], certificate["gap"], certificate["tol"]
     within = f"{gap:.2g} nats"
     if objective and math.isfinite(gap / objective):

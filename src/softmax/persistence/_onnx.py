@@ -19,7 +19,7 @@ import numpy.typing as npt
 from softmax import __version__
 from softmax._errors import MissingExtraError, OptionError, TargetError
 
-from ._describe import Column, Description, describe, finite
+from ._describe import Column, Description, Layer, describe, finite
 from ._files import replace_file
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ def to_onnx(
     the graph. A row without probabilities, because a number in it is nan, infinite or missing where the model accepts
     none, gets probabilities nan and the label "", nan or −2⁶³ (False, where labels are booleans).
 
-    Of a `SoftmaxRegression` the input is `X` (n, d). Of a model of tables there is one input (n, 1) per column, with
+    Of a classifier of arrays the input is `X` (n, d). Of a model of tables there is one input (n, 1) per column, with
     the name of the column: numbers raw, as they stand in the table, nan for a missing one; categories and booleans as
     text, "" for a missing one. Standardisation and categories are in the graph. A column called like an output gets the
     name ``column_<name>``.
 
     Parameters
     ----------
-    model : SoftmaxRegression, SoftmaxRegressionCV or a fitted model of tables
+    model : SoftmaxRegression, SoftmaxRegressionCV, nn.NeuralSoftmaxClassifier or a fitted model of tables
     path : str or path, optional
         Where to write the graph too; whole or not at all.
     dtype : {"float64", "float32"}, default "float64"
@@ -64,7 +64,7 @@ def to_onnx(
         "accurate" computes in float64 whatever the dtype: probabilities are those of the model at these inputs to
         1e-6, rounding to `dtype` apart. "fast" computes in `dtype`, for accelerators without float64.
     logits : bool, default False
-        Whether there is a third output, `logits` (n, K): W x + b, not divided by the temperature.
+        Whether there is a third output, `logits` (n, K), not divided by the temperature.
     verify : bool, default True
         Whether to run the graph in ONNX Runtime, where that is installed, on rows made up from a fixed seed, and to
         compare it with `predict_proba`. The result stands in the metadata.
@@ -128,10 +128,10 @@ def to_onnx(
 
 
 def _refuse_large(described: Description, inner: np.dtype[Any]) -> None:
-    need = described.coef.size * inner.itemsize
+    need = sum(layer.coef.size for layer in described.layers) * inner.itemsize
     if need > LARGEST_FILE:
         raise OptionError(
-            f"the graph of {described.coef.shape[0]:,} classes and {described.coef.shape[1]:,} features needs "
+            f"the graph of {len(described.classes):,} classes and {len(described.features):,} features needs "
             f"{need / 2**30:.1f} GiB, and one ONNX file can hold 2. dtype='float32' with precision='fast' halves it; "
             "softmax.save has no such limit."
         )
@@ -157,11 +157,14 @@ class _Graph:
     def model(self, described: Description, *, logits: bool) -> None:
         """Everything from the inputs to the outputs."""
         n_classes = len(described.classes)
+        first, *later = described.layers
         if described.columns is None:
-            parts = [self.op("MatMul", self.matrix("X", described), self.constant("weights", described.coef.T))]
+            parts = [self.op("MatMul", self.matrix("X", described), self.constant("weights", first.coef.T))]
         else:
-            parts = self.table(described, described.columns)
-        raw = self.op("Sum", *parts, self.constant("intercepts", described.intercept))
+            parts = self.table(described, described.columns, first)
+        raw = self.op("Sum", *parts, self.constant("intercepts", first.intercept))
+        if later:
+            raw = self.through(raw, later, str(described.activation))
         scaled = raw
         if described.temperature != 1.0:
             scaled = self.op("Div", raw, self.constant("temperature", np.array(described.temperature)))
@@ -171,18 +174,38 @@ class _Graph:
         if logits:
             self.result("logits", raw, n_classes)
 
+    def through(self, z: str, layers: Sequence[Layer], activation: str) -> str:
+        """The layers of a network after the first one; a row that is not finite becomes nan whatever the activation."""
+        axis = self.constant("axis", np.array([-1]), np.dtype(np.int64))
+        nothing = self.op("ReduceSum", self.op("Sub", z, z), axis)
+        for layer in layers:
+            product = self.op("MatMul", self.activation(activation, z), self.constant("weights", layer.coef.T))
+            z = self.op("Add", product, self.constant("intercepts", layer.intercept))
+        return self.op("Add", z, nothing)
+
+    def activation(self, name: str, z: str) -> str:
+        """What stands between two layers."""
+        if name in ("relu", "tanh", "logistic"):
+            return self.op({"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid"}[name], z)
+        if name == "silu":
+            return self.op("Mul", z, self.op("Sigmoid", z))
+        cube = self.op("Mul", self.op("Mul", z, self.op("Mul", z, z)), self.constant("a", np.array(0.044715)))
+        inner = self.op("Mul", self.op("Add", z, cube), self.constant("b", np.sqrt(np.array(2.0 / np.pi))))
+        one, half = self.constant("one", np.ones(())), self.constant("half", np.array(0.5))
+        return self.op("Mul", self.op("Mul", z, half), self.op("Add", self.op("Tanh", inner), one))
+
     def matrix(self, name: str, described: Description) -> str:
         """The one input (n, d) of a classifier."""
-        return self.input(name, self.outer, described.coef.shape[1], "the features, one row per prediction")
+        return self.input(name, self.outer, len(described.features), "the features, one row per prediction")
 
-    def table(self, described: Description, columns: Sequence[Column]) -> list[str]:
-        """The inputs of a table; the parts of the logits that come from its numbers and from each other column."""
+    def table(self, described: Description, columns: Sequence[Column], first: Layer) -> list[str]:
+        """The inputs of a table; the parts of its first layer that come from its numbers and from each other column."""
         for column in columns:
             self.inputs_of[column.name] = self.unique(
                 column.name if column.name not in OUTPUTS else f"column_{column.name}"
             )
         ends = np.cumsum([column.width for column in columns])
-        pairs = list(zip(columns, np.split(described.coef.T, ends[:-1]), strict=True))
+        pairs = list(zip(columns, np.split(first.coef.T, ends[:-1]), strict=True))
         strict = described.missing in ("error", "drop")
         parts = self.numbers([pair for pair in pairs if pair[0].kind == "number"], strict=strict)
         return parts + [self.category(*pair, strict=strict) for pair in pairs if pair[0].kind != "number"]
@@ -299,7 +322,8 @@ class _Graph:
         """The finished model with its metadata."""
         from onnx import helper
 
-        what = "softmax regression" if described.target is None else f"softmax regression of {described.target!r}"
+        what = "softmax regression" if described.activation is None else "network with a softmax output"
+        what = what if described.target is None else f"{what} of {described.target!r}"
         graph = helper.make_graph(self.nodes, "softmax", self.inputs, self.outputs, self.constants, doc_string=what)
         opsets = [helper.make_opsetid("", OPSET)]
         if any(node.domain == "ai.onnx.ml" for node in self.nodes):

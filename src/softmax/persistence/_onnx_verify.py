@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from softmax.nn._network import ACTIVATIONS
 
 from ._describe import Column, Description
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 N_ROWS = 64
 TOLERANCE = 1e-6
+STEEPEST = 1.13  # no activation grows faster than that: GELU and SiLU are a little steeper than 1
 
 Array = npt.NDArray[Any]
 
@@ -43,21 +46,21 @@ def verified_graph(
         return "not verified: onnxruntime is not installed"
     rng = np.random.default_rng(0)
     if described.columns is None:
-        feeds, expected, labels, logits = _matrix_rows(model, described, dtype, rng)
+        rows = _matrix_rows(model, described, dtype, rng)
     else:
-        feeds, expected, labels, logits = _table_rows(model, described, inputs_of, dtype, rng)
+        rows = _table_rows(model, described, inputs_of, dtype, rng)
+    expected = rows.proba
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    got_labels, got, *_ = session.run(None, feeds)
+    got_labels, got, *_ = session.run(None, rows.feeds)
     allowed = TOLERANCE
-    if inner == np.float32:  # rounding of the products, of the logits and of their differences
-        size = np.abs(logits).max(initial=1.0) + _size_of_products(described, feeds)
-        allowed += 8 * float(np.finfo(np.float32).eps) * float(size) / described.temperature
+    if inner == np.float32:
+        allowed += _rounding(described, rows) / described.temperature
     difference = np.abs(got - expected).max(initial=0.0)
     clear = np.sort(expected, axis=1)[:, -1] - np.sort(expected, axis=1)[:, -2] > 2 * allowed
-    alike = np.array_equal(np.asarray(got_labels)[clear], np.asarray(labels)[clear])
+    alike = np.array_equal(np.asarray(got_labels)[clear], np.asarray(rows.labels)[clear])
     if not (difference <= allowed and alike and np.isfinite(expected).all()):
         raise RuntimeError(
             f"ONNX Runtime {onnxruntime.__version__} computes probabilities that differ from the model's by "
@@ -70,19 +73,27 @@ def verified_graph(
     )
 
 
-def _matrix_rows(
-    model: Any, described: Description, dtype: np.dtype[Any], rng: np.random.Generator
-) -> tuple[dict[str, Array], Array, Array, Array]:
+class _Rows(NamedTuple):
+    """Inputs of the graph, what the model says of them, and the features (n, d) that they become."""
+
+    feeds: dict[str, Array]
+    proba: Array
+    labels: Array
+    features: Array
+
+
+def _matrix_rows(model: Any, described: Description, dtype: np.dtype[Any], rng: np.random.Generator) -> _Rows:
     """Rows whose logits are of all sizes, from none to hundreds; the input, and what the model says of them."""
-    d = described.coef.shape[1]
-    norm = float(np.linalg.norm(described.coef, axis=1).max()) or 1.0
+    first = described.layers[0].coef
+    norm = float(np.linalg.norm(first, axis=1).max()) or 1.0
+    d = first.shape[1]
     X = rng.standard_normal((N_ROWS, d)) * np.logspace(-2, 2, N_ROWS)[:, None] / norm
     X[0] = 0.0
     X = X.astype(dtype)
     wide = X.astype(np.float64)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*feature names")
-        return {"X": X}, model.predict_proba(wide), model.predict(wide), wide @ described.coef.T + described.intercept
+        return _Rows({"X": X}, model.predict_proba(wide), model.predict(wide), wide)
 
 
 def _table_rows(
@@ -91,7 +102,7 @@ def _table_rows(
     inputs_of: Mapping[str, str],
     dtype: np.dtype[Any],
     rng: np.random.Generator,
-) -> tuple[dict[str, Array], Array, Array, Array]:
+) -> _Rows:
     """Rows near those of the fit, with missing values and unknown categories where the model accepts them."""
     import pyarrow as pa
 
@@ -110,8 +121,7 @@ def _table_rows(
             columns[column.name] = pa.array(texts, pa.string())
         feeds[inputs_of[column.name]] = values[:, None]
     table = pa.table(columns)
-    proba = model.predict_proba(table)
-    return feeds, proba, model.predict(table), np.log(np.maximum(proba, np.finfo(np.float64).tiny))
+    return _Rows(feeds, model.predict_proba(table), model.predict(table), model.features(table))
 
 
 def _made_up_text(column: Column, rng: np.random.Generator, *, holes: bool) -> Array:
@@ -123,9 +133,17 @@ def _made_up_text(column: Column, rng: np.random.Generator, *, holes: bool) -> A
     return texts[rng.integers(0, len(texts), N_ROWS)]
 
 
-def _size_of_products(described: Description, feeds: Mapping[str, Array]) -> float:
-    """Bound of Σ |w x| over the rows, from which the rounding of float32 comes."""
-    if described.columns is None:
-        return float((np.abs(feeds["X"]).astype(np.float64) @ np.abs(described.coef.T)).max())
-    shifts = [1.0 + abs(c.mean / c.scale) if c.kind == "number" else 1.0 for c in described.columns]
-    return float(np.abs(described.coef).sum(axis=1).max() * 10.0 * max(shifts))
+def _rounding(described: Description, rows: _Rows) -> float:
+    """Bound of what float32 arithmetic can do to a difference of two logits of these rows, layer by layer."""
+    unit = 4 * float(np.finfo(np.float32).eps)
+    features = np.abs(rows.features)
+    shifts = [1.0 + abs(c.mean / c.scale) for c in described.columns or () if c.kind == "number"]
+    error = unit * (features + max(shifts, default=1.0))
+    values = rows.features
+    for i, layer in enumerate(described.layers):
+        if i:
+            values, error = ACTIVATIONS[str(described.activation)](values), STEEPEST * error
+        sizes = np.abs(values) @ np.abs(layer.coef.T) + np.abs(layer.intercept)
+        error = error @ np.abs(layer.coef.T) + unit * sizes
+        values = values @ layer.coef.T + layer.intercept
+    return float(2 * error.max(initial=0.0))

@@ -31,14 +31,18 @@ def plain(described: Description) -> dict[str, Any]:
     `classes`. `columns` of a model of tables say how x comes about, in order: a number becomes (value − mean) / scale,
     0 where missing, followed, with `missing`, by 1 where it is missing and 0 elsewhere; a category or boolean becomes
     one 0/1 number per category, followed, with `missing`, by one for missing.
+
+    Of a network x goes through the `hidden` layers first: each is activation(coefficients · x + intercepts).
     """
-    content = {
+    content: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "kind": described.kind,
         "target": described.target,
         "classes": described.classes,
         "features": described.features,
+        "hidden": [{"coefficients": layer.coef, "intercepts": layer.intercept} for layer in described.hidden],
+        "activation": described.activation,
         "coefficients": described.coef,
         "intercepts": described.intercept,
         "temperature": described.temperature,
@@ -50,6 +54,8 @@ def plain(described: Description) -> dict[str, Any]:
         "parameters": described.params,
         "versions": described.versions,
     }
+    if described.activation is None:
+        del content["hidden"], content["activation"]
     return {key: finite(value) for key, value in content.items()}
 
 

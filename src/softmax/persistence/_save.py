@@ -29,6 +29,7 @@ from ._table_state import check_table_model
 KINDS = {
     "SoftmaxRegression": ("softmax.regression", "SoftmaxRegression"),
     "SoftmaxRegressionCV": ("softmax.regression", "SoftmaxRegressionCV"),
+    "NeuralSoftmaxClassifier": ("softmax.nn", "NeuralSoftmaxClassifier"),
     "TableModel": ("softmax._table_model", "TableModel"),
 }
 
@@ -44,7 +45,7 @@ def save(model: Any, path: str | os.PathLike[str], *, timestamp: bool = False) -
 
     Parameters
     ----------
-    model : SoftmaxRegression, SoftmaxRegressionCV or a fitted model of tables
+    model : SoftmaxRegression, SoftmaxRegressionCV, nn.NeuralSoftmaxClassifier or a fitted model of tables
     path : str or path
         Name of the file; an existing file is replaced.
     timestamp : bool, default False
@@ -89,7 +90,8 @@ def content_of(model: Any, asker: str, *, timestamp: bool = False) -> Content:
     """
     if isinstance(model, type) or not hasattr(model, "__softmax_state__"):
         raise TypeError(
-            f"{asker} takes a fitted SoftmaxRegression or table model, got {_described(model)}. "
+            f"{asker} takes a fitted SoftmaxRegression, NeuralSoftmaxClassifier or table model, got "
+            f"{_described(model)}. "
             "Of a Pipeline, take the classifier and keep the other steps yourself."
         )
     kind, state, arrays = model.__softmax_state__()
@@ -118,7 +120,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    SoftmaxRegression, SoftmaxRegressionCV or a fitted model of tables
+    SoftmaxRegression, SoftmaxRegressionCV, nn.NeuralSoftmaxClassifier or a fitted model of tables
         Gives the same predictions, bit for bit, as the model that was saved.
 
     Raises

@@ -328,9 +328,8 @@ def _held_out(
         columns = np.flatnonzero(np.isin(model.classes_, labels))
     if len(columns) < 2:
         raise OptionError("a fold of cv leaves rows of one class only to fit. Take other folds.")
-    fold = clone(model).fit(
-        part(X, train), labels, part(weights, train), None if shifts is None else shifts[np.ix_(train, columns)]
-    )
+    offsets = () if shifts is None else (shifts[np.ix_(train, columns)],)  # a network takes none
+    fold = clone(model).fit(part(X, train), labels, part(weights, train), *offsets)
     logits = np.full((len(test), len(model.classes_)), -np.inf)
     logits[:, columns] = _logits(fold, part(X, test), None if shifts is None else shifts[np.ix_(test, columns)])
     return logits

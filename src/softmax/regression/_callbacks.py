@@ -23,7 +23,6 @@ from typing import Any, TypeVar
 import numpy.typing as npt
 
 from ._problem import Progress
-from ._rows import Floats
 
 try:
     from sklearn import callback as _protocol
@@ -64,13 +63,15 @@ class Watch:
     """A `Progress` that tells the callbacks of an estimator about every iteration.
 
     A solver may set `current`, before its first call, to a function that returns the coefficients (K, d) and the
-    intercepts (K,) of the iterate that the next call is about. It is called only where a callback asks for the fitted
-    estimator; the arrays must not change afterwards. Without it, callbacks get none.
+    intercepts (K,) of the iterate that the next call is about, or what else becomes the attributes `names`. It is
+    called only where a callback asks for the fitted estimator; the arrays must not change afterwards. Without it,
+    callbacks get none.
 
     A call raises StopIteration where a callback asks to stop; what a callback itself raises goes through.
     """
 
-    current: Callable[[], tuple[Floats, Floats]] | None = None
+    current: Callable[[], tuple[Any, Any]] | None = None
+    names = ("coef_", "intercept_")
 
     def __init__(
         self, estimator: Any, root: Any | None, also: Progress | None, arguments: dict[str, Any], fitted: dict[str, Any]
@@ -119,8 +120,7 @@ class Watch:
 
     def _reconstruction(self) -> dict[str, Any]:
         assert self.current is not None  # for the checker of types
-        coef, intercept = self.current()
-        return {**self._fitted, "coef_": coef, "intercept_": intercept}
+        return {**self._fitted, **dict(zip(self.names, self.current(), strict=True))}
 
     @staticmethod
     def _nothing() -> dict[str, Any]:

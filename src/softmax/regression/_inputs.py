@@ -57,6 +57,59 @@ def check_parameters(model: Any) -> None:
 def prepare(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Inputs:
     """Check the arguments of `model.fit` and say what to minimise; sets `n_features_in_` and the like on `model`."""
     check_parameters(model)
+    sample = check_sample(model, X, y, sample_weight)
+    n_classes, d = len(sample.classes), sample.X.shape[1]
+    _refuse_too_large(n_classes, d)
+    shifts = _offset(offset, sample.n_given, n_classes)
+    if shifts is not None and sample.kept is not None:
+        shifts = shifts[sample.kept]
+    total, weights = _as_uniform(sample.weights, sample.X.shape[0])
+    penalty = 0.0 if np.isinf(model.C) else _strength(float(model.C), total)
+    strength = penalty * _penalty_weights(model.penalty_weights, d)
+    lasso = strength * model.l1_ratio if model.l1_ratio > 0 and strength.any() else None
+    lower, upper = _limits(model.bounds, n_classes, d)
+    problem = Problem(
+        sample.X,
+        sample.labels,
+        n_classes,
+        strength * (1.0 - model.l1_ratio),
+        probabilities=sample.probabilities,
+        weights=weights,
+        offset=shifts,
+        intercept=bool(model.fit_intercept),
+        lasso=lasso,
+        grouped=bool(model.grouped),
+        lower=lower,
+        upper=upper,
+    )
+    return Inputs(problem, sample.classes, penalty)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Rows of weight above 0 (n, d), and for each its class or the probabilities of the K classes, and its weight.
+
+    `weights` is None where all are 1; `kept` are the rows' places among the `n_given`, None where all are kept.
+    """
+
+    X: Any
+    classes: npt.NDArray[Any]
+    labels: npt.NDArray[np.intp] | None
+    probabilities: Floats | None
+    weights: Floats | None
+    n_given: int
+    kept: npt.NDArray[np.intp] | None
+
+
+def check_sample(
+    model: Any, X: Any, y: Any, sample_weight: Any, *, classes: npt.NDArray[Any] | None = None, first: bool = True
+) -> Sample:
+    """Check the rows, the targets and the weights of a fit; sets `n_features_in_` and the like on `model`.
+
+    `classes`, sorted, are those that y may hold, some of them, where y does not say it itself; rows after the `first`
+    are checked against `n_features_in_`.
+    """
+    complete = classes is None
     sparse = scipy.sparse.issparse(X)
     if sparse:
         check_sparse_structure(X)
@@ -69,6 +122,7 @@ def prepare(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Inpu
         accept_large_sparse=True,
         ensure_all_finite=False,
         skip_check_array=False,
+        reset=first,
     )
     refuse_not_finite(X, getattr(model, "feature_names_in_", None))
     if sparse:
@@ -81,44 +135,25 @@ def prepare(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Inpu
     probabilities: Floats | None = None
     if soft:
         probabilities = _target_probabilities(y, X.shape[0])
-        classes: npt.NDArray[Any] = np.arange(probabilities.shape[1])
+        classes = np.arange(probabilities.shape[1]) if classes is None else classes
     else:
         _refuse_mixed(y)
         y = column_or_1d(y, warn=True)
         if len(y) != X.shape[0]:
             raise TargetError(f"X has {X.shape[0]} rows and y {len(y)}: pass one label per row.")
-        classes, labels = classes_of(y)
-    n, d = X.shape
-    n_classes = len(classes)
-    _refuse_too_large(n_classes, d)
-    weights = _weights(model.class_weight, X, classes, labels, probabilities, sample_weight)
-    shifts = _offset(offset, n, n_classes)
+        if classes is None:
+            classes, labels = classes_of(y)
+        else:
+            labels = _places(y, classes)
+    n = X.shape[0]
+    weights = _weights(model.class_weight, X, classes, labels, probabilities, sample_weight, complete=complete)
+    kept = None
     if weights is not None and not weights.all():
         kept = np.flatnonzero(weights)
         X, weights = X[kept], weights[kept]
         labels = None if labels is None else labels[kept]
         probabilities = None if probabilities is None else probabilities[kept]
-        shifts = None if shifts is None else shifts[kept]
-    total, weights = _as_uniform(weights, X.shape[0])
-    penalty = 0.0 if np.isinf(model.C) else _strength(float(model.C), total)
-    strength = penalty * _penalty_weights(model.penalty_weights, d)
-    lasso = strength * model.l1_ratio if model.l1_ratio > 0 and strength.any() else None
-    lower, upper = _limits(model.bounds, n_classes, d)
-    problem = Problem(
-        X,
-        labels,
-        n_classes,
-        strength * (1.0 - model.l1_ratio),
-        probabilities=probabilities,
-        weights=weights,
-        offset=shifts,
-        intercept=bool(model.fit_intercept),
-        lasso=lasso,
-        grouped=bool(model.grouped),
-        lower=lower,
-        upper=upper,
-    )
-    return Inputs(problem, classes, penalty)
+    return Sample(X, classes, labels, probabilities, weights, n, kept)
 
 
 def classes_of(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
@@ -138,6 +173,19 @@ def classes_of(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.in
     if len(classes) < 2:
         raise TargetError(f"y needs at least 2 classes, got 1 class: {classes.tolist()[0]!r}.")
     return classes, labels.reshape(-1)
+
+
+def _places(y: npt.NDArray[Any], classes: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """The position of each row's label among known classes."""
+    try:
+        places: npt.NDArray[np.intp] = np.searchsorted(classes, y).clip(max=len(classes) - 1)
+    except TypeError:
+        raise _mixed(y) from None
+    unknown = np.flatnonzero(classes[places] != y)
+    if len(unknown):
+        row = int(unknown[0])
+        raise TargetError(f"y holds {y[row]!r} at row {row}, which is none of the classes {classes.tolist()}.")
+    return places
 
 
 def _refuse_mixed(y: Any) -> None:
@@ -279,8 +327,10 @@ def _weights(
     labels: npt.NDArray[np.intp] | None,
     probabilities: Floats | None,
     sample_weight: Any,
+    *,
+    complete: bool = True,
 ) -> Floats | None:
-    """Sample times class weights, or None where all are 1."""
+    """Sample times class weights, or None where all are 1; with `complete` every class needs some weight."""
     if sample_weight is None and class_weight is None:
         return None
     weights: Floats = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True)
@@ -290,9 +340,11 @@ def _weights(
                 "class_weight needs labels: with a matrix of probabilities a row has no class. Pass sample_weight."
             )
         assert probabilities is not None
-        _refuse_weightless(classes, weights @ probabilities)
+        if complete:
+            _refuse_weightless(classes, weights @ probabilities)
         return weights
-    _refuse_weightless(classes, np.bincount(labels, weights=weights, minlength=len(classes)))
+    if complete:
+        _refuse_weightless(classes, np.bincount(labels, weights=weights, minlength=len(classes)))
     if class_weight is not None:
         factors = compute_class_weight(class_weight, classes=classes, y=classes[labels], sample_weight=weights)
         if not np.all(np.isfinite(factors)) or np.any(factors < 0):
@@ -300,6 +352,7 @@ def _weights(
                 f"class weights must be finite and ≥ 0, got {factors.tolist()} for the classes {classes.tolist()}."
             )
         weights *= factors[labels]
+    if complete and class_weight is not None:
         _refuse_weightless(classes, np.bincount(labels, weights=weights, minlength=len(classes)))
     return weights
 

@@ -1,4 +1,4 @@
-"""What a fitted linear classifier says of new rows; every estimator with `coef_` and `intercept_` shares it."""
+"""What a fitted classifier says of new rows; every estimator that has logits shares it."""
 
 from typing import Any
 
@@ -14,21 +14,25 @@ from ._inputs import check_sparse_structure, refuse_not_finite
 from ._rows import Floats
 
 
-class LinearClassifierMixin(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no types
-    """Predictions from logits W x + b; a `temperature_` other than 1 divides them before they become probabilities."""
+class SoftmaxClassifierMixin(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no types
+    """Predictions from `_logits` and, for two classes, their difference `_margin`.
 
-    coef_: Floats
-    intercept_: Floats
+    A `temperature_` other than 1 divides the logits before they become probabilities.
+    """
+
     classes_: npt.NDArray[Any]
     temperature_: float
 
+    def _logits(self, X: Any) -> Floats:
+        raise NotImplementedError
+
+    def _margin(self, X: Any) -> Floats:
+        raise NotImplementedError
+
     def decision_function(self, X: Any) -> Floats:
-        """Logits W x + b, (n, K); at K = 2 the difference of the two, (n,), positive for the second class."""
+        """Logits, (n, K); at K = 2 the difference of the two, (n,), positive for the second class."""
         X = self._validated(X)
-        if len(self.classes_) == 2:
-            difference: Floats = X @ (self.coef_[1] - self.coef_[0]) + (self.intercept_[1] - self.intercept_[0])
-            return difference
-        return self._logits(X)
+        return self._margin(X) if len(self.classes_) == 2 else self._logits(X)
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """The most probable label of each row, (n,)."""
@@ -52,10 +56,6 @@ class LinearClassifierMixin(ClassifierMixin):  # type: ignore[misc]  # scikit-le
     def _temperature(self) -> float:
         return float(getattr(self, "temperature_", 1.0))
 
-    def _logits(self, X: Any) -> Floats:
-        logits: Floats = X @ self.coef_.T + self.intercept_
-        return logits
-
     def _validated(self, X: Any) -> Any:
         """X checked against the fit."""
         check_is_fitted(self)
@@ -77,3 +77,18 @@ class LinearClassifierMixin(ClassifierMixin):  # type: ignore[misc]  # scikit-le
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+class LinearClassifierMixin(SoftmaxClassifierMixin):
+    """Predictions from logits W x + b."""
+
+    coef_: Floats
+    intercept_: Floats
+
+    def _logits(self, X: Any) -> Floats:
+        logits: Floats = X @ self.coef_.T + self.intercept_
+        return logits
+
+    def _margin(self, X: Any) -> Floats:
+        difference: Floats = X @ (self.coef_[1] - self.coef_[0]) + (self.intercept_[1] - self.intercept_[0])
+        return difference

@@ -98,7 +98,7 @@ def write_report(
     Raises
     ------
     OptionError
-        If `data` or `evaluation` is not of these forms.
+        If `data` or `evaluation` is not of these forms, or the model is a network.
     MissingExtraError
         If matplotlib or pyarrow is not installed.
     sklearn.exceptions.NotFittedError
@@ -116,6 +116,11 @@ def write_report(
     """
     from sklearn.utils.validation import check_is_fitted
 
+    if hasattr(getattr(model, "classifier", model), "hidden_layer_sizes"):
+        raise OptionError(
+            "a report shows a certificate and coefficients with their intervals, and a network has neither. "
+            "softmax.model_card describes it, and softmax evaluate scores it."
+        )
     if hasattr(model, "encoder"):
         content = table_content(model)
         if data is not None:

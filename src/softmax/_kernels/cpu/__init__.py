@@ -21,11 +21,12 @@ import numpy as np
 from ..._typing import LossOptions
 from .. import portable
 from ..portable import cross_entropy_hvp, entropy, kl_divergence
-from . import columns, fast, gradients, losses, rows
+from . import chunk, columns, fast, gradients, losses, rows
 from .layout import map_rows, reduce_rows, row_blocks, working_dtype
 from .threads import over_rows
 
 __all__ = [
+    "chunk_loss",
     "cross_entropy",
     "cross_entropy_hvp",
     "entropy",
@@ -349,13 +350,9 @@ def cross_entropy(
     if logits.size == 0 or not _compiled(logits.dtype):
         return portable.cross_entropy(logits, target, axis, options, row_scale=row_scale, want_grad=want_grad)
     if not _is_plain_loss(logits, target, options):
-        return _loss_by_blocks(logits, target, axis, options, row_scale, want_grad)
-    index = np.asarray(target, np.int64)
-    if options.ignore_index is not None:
-        index = np.where(index == options.ignore_index, -1, index)
-    weight = np.ones(1) if options.weight is None else np.asarray(options.weight, np.float64)[index]
-    factor = weight if row_scale is None else weight * np.asarray(row_scale, np.float64)
-    per_row = (index, *(v if v.size == 1 else np.broadcast_to(v, index.shape) for v in (weight, factor)))
+        serve = _loss_by_rows if working_dtype(logits.dtype) == np.float32 else _loss_by_blocks
+        return serve(logits, target, axis, options, row_scale, want_grad)
+    per_row = _per_row(target, options, row_scale, logits.shape[axis])
     loss = np.empty(target.shape, working_dtype(logits.dtype))
     gradient = np.empty(logits.shape, logits.dtype) if want_grad else None
     if axis == logits.ndim - 1 and _straight(logits):
@@ -373,6 +370,141 @@ def cross_entropy(
         if target_gradient is not None:
             with np.errstate(all="ignore"):
                 np.copyto(target_gradient[here], part_gradient, casting="unsafe")
+    return loss, gradient
+
+
+def _per_row(target: Any, options: LossOptions, row_scale: Any, n: int) -> tuple[Any, Any, Any]:
+    """Class index, weight and factor of each row, for the compiled loss.
+
+    The index is -1 where it is ignored, and n where it is out of range, as a graph of torch.compile does not look.
+    """
+    index = np.asarray(target, np.int64)
+    if index.size and not (index.min() >= 0 and index.max() < n):
+        index = np.where((index < 0) | (index >= n), n, index)
+    if options.ignore_index is not None:
+        index = np.where(np.asarray(target) == options.ignore_index, -1, index)
+    weight = np.ones(1)
+    if options.weight is not None:
+        weight = np.asarray(options.weight, np.float64)[np.where(index < n, index, -1)]
+    factor = weight if row_scale is None else weight * np.asarray(row_scale, np.float64)
+    weight, factor = (v if v.size == 1 else np.broadcast_to(v, index.shape) for v in (weight, factor))
+    return index, weight, factor
+
+
+def chunk_loss(
+    z: Any, target: Any, options: LossOptions, *, row_scale: Any = None, want_grad: bool = False, extras: bool = False
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Loss, gradient (in the place of z) and extras of contiguous rows (n, K); T may be one number per row.
+
+    bfloat16 comes as its bits, in uint16.
+    """
+    plain = not extras and not hasattr(options.temperature, "ndim") and _is_plain_loss(z, target, options)
+    if plain and z.size and _straight(z):
+        loss = np.empty(len(z), z.dtype)
+        _loss_rows(
+            z.reshape(-1), z.shape[1], _per_row(target, options, row_scale, z.shape[1]), loss, z if want_grad else None
+        )
+        return loss, z if want_grad else None, {}
+    if z.dtype in (np.float32, np.uint16) and z.size:
+        return _chunk_rows(z, target, options, row_scale, want_grad, extras)
+    return _chunk_by_blocks(z, target, options, row_scale, want_grad, extras)
+
+
+def _chunk_rows(
+    z: Any, target: Any, options: LossOptions, row_scale: Any, want_grad: bool, extras: bool
+) -> tuple[Any, Any, dict[str, Any]]:
+    """The compiled loss with all its options."""
+    rows, n = z.shape
+    nothing = np.empty(0)
+    loss, more = np.empty(rows, np.float32), np.empty((rows if extras else 0, 4))
+    indices = target.ndim == 1
+    label = _per_row(target, replace(options, weight=None), None, n)[0] if indices else np.empty(0, np.int64)
+    q = np.empty((0, n), np.float32) if indices else np.ascontiguousarray(target)
+    weight = nothing if options.weight is None else np.asarray(options.weight, np.float64)
+    mask: Any = np.empty((0, n), bool)
+    if options.where is not None:
+        one = options.where.strides[0] == 0
+        mask = np.ascontiguousarray(options.where[:1] if one else options.where)
+    temperature = np.atleast_1d(np.asarray(options.temperature, np.float64))
+    scale = np.ones(1) if row_scale is None else np.atleast_1d(np.asarray(row_scale, np.float64))
+
+    def share(values: Any, start: int, stop: int) -> Any:
+        """Some rows of what may be the same for all."""
+        return values if len(values) < rows or not len(values) else values[start:stop]
+
+    def task(start: int, stop: int) -> None:
+        chunk.chunk_rows(
+            _flat(z[start:stop]),
+            n,
+            share(label, start, stop),
+            _flat(share(q, start, stop)),
+            _flat(weight),
+            _flat(share(mask, start, stop)),
+            share(temperature, start, stop),
+            0.0 if options.softcap is None else options.softcap,
+            options.label_smoothing,
+            options.z_loss,
+            share(scale, start, stop),
+            loss[start:stop],
+            more[start:stop].reshape(-1),
+            want_grad,
+        )
+
+    over_rows(task, rows, z.size)
+    names = ("logsumexp", "entropy", "max_probability")
+    values = {name: more[:, k].astype(np.float32) for k, name in enumerate(names) if extras}
+    if extras:
+        values["argmax"] = more[:, 3].astype(np.int64)
+    return loss, z if want_grad else None, values
+
+
+def _chunk_by_blocks(
+    z: Any, target: Any, options: LossOptions, row_scale: Any, want_grad: bool, extras: bool
+) -> tuple[Any, Any, dict[str, Any]]:
+    """The portable loss of a chunk, a block at a time."""
+    parts = []
+    for (here,) in (index or (slice(None),) for index in row_blocks(z.shape[:1], z.shape[1])):
+        scale = row_scale[here] if getattr(row_scale, "ndim", 0) else row_scale
+        loss, gradient, more = portable.chunk_loss(
+            z[here], target[here], options.of_rows(here), row_scale=scale, want_grad=want_grad, extras=extras
+        )
+        if want_grad:
+            z[here] = gradient
+        parts.append({"loss": loss, **more})
+    values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return values.pop("loss"), z if want_grad else None, values
+
+
+def _loss_by_rows(
+    logits: Any, target: Any, axis: int, options: LossOptions, row_scale: Any, want_grad: bool
+) -> tuple[Any, Any]:
+    """The compiled loss with all its options, for float32 and narrower logits: over a copy of them, in order."""
+    x, n = np.moveaxis(logits, axis, -1), logits.shape[axis]
+    indices = target.ndim < x.ndim
+    target = target if indices else np.moveaxis(target, axis, -1)
+    mask = None if options.where is None else np.moveaxis(options.where, axis, -1)
+    scale = row_scale if row_scale is None or not np.ndim(row_scale) else np.broadcast_to(row_scale, x.shape[:-1])
+    straight = axis == logits.ndim - 1 and _straight(logits)
+    loss = np.empty(x.shape[:-1], np.float32)
+    gradient = np.empty(logits.shape, logits.dtype) if want_grad and not straight else None
+    moved = None if gradient is None else np.moveaxis(gradient, axis, -1)
+    for here in [()] if straight else row_blocks(x.shape[:-1], n):
+        block = x[here]
+        rows = np.array(block, np.float32, order="C", copy=None if straight and not want_grad else True)
+        part, _, _ = _chunk_rows(
+            rows.reshape(-1, n),
+            target[here].reshape((-1,) if indices else (-1, n)),
+            options if mask is None else replace(options, where=mask[here].reshape(-1, n)),
+            scale if scale is None or not np.ndim(scale) else scale[here].reshape(-1),
+            want_grad,
+            False,
+        )
+        loss[here] = part.reshape(block.shape[:-1])
+        if moved is None:
+            gradient = rows if want_grad else None
+        else:
+            with np.errstate(all="ignore"):
+                np.copyto(moved[here], rows, casting="unsafe")
     return loss, gradient
 
 

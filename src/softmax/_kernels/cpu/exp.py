@@ -102,6 +102,12 @@ def _exp64(h, low):
     return fma(u, s, s)
 
 
+@inlined
+def exp_coarse(t):
+    """exp of float64 t <= 0 with a relative error of 2^-28, and 1e-304 below -700."""
+    return _exp32(t)
+
+
 # One meaning, one implementation per dtype of the row, chosen when a kernel is compiled. Where a function takes x only
 # to know that dtype, it says so by its name `like`.
 def exp_shifted(x, m):  # pragma: no cover - compiled

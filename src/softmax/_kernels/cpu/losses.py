@@ -3,8 +3,9 @@
     loss = weight (log sum exp(x - m) + m - x_y),   gradient = factor (p - onehot(y)),
 
 the entry of the true class being minus the sum of the others. A target of -1 marks a row to leave out: loss and
-gradient are 0, and the row is not read. Read: x twice (the second time from cache); written: loss, and the gradient
-once (float32) or twice (float64, where it holds the exponentials meanwhile). Probabilities are never stored.
+gradient are 0, and the row is not read; one of n or more, which is out of range, gives nan. Read: x twice (the second
+time from cache); written: loss, and the gradient once (float32) or twice (float64, where it holds the exponentials
+meanwhile), which may lie over x. Probabilities are never stored.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
@@ -29,6 +30,11 @@ def cross_entropy_rows(x, n, target, weight, factor, loss, gradient):
             loss[row] = 0.0
             if wanted:
                 gradient[start : start + n] = 0.0
+            continue
+        if y >= n:
+            loss[row] = np.nan
+            if wanted:
+                gradient[start : start + n] = np.nan
             continue
         m = row_max(x, start, n)
         tops = splat(m)

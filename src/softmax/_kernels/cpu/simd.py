@@ -94,6 +94,8 @@ def _suffix(llvm_type):
     """How LLVM spells a type in the name of an overloaded function."""
     if isinstance(llvm_type, ir.VectorType):
         return f"v{llvm_type.count}{_suffix(llvm_type.element)}"
+    if isinstance(llvm_type, ir.IntType):
+        return f"i{llvm_type.width}"
     return "f64" if llvm_type == ir.DoubleType() else "f32"
 
 
@@ -148,6 +150,8 @@ def _integer(name):
 
 add_integers = _integer("add")
 shift_left = _integer("shl")
+shift_right = _integer("lshr")
+bits_of_both = _integer("and_")
 
 
 def _compare(predicate):
@@ -213,6 +217,8 @@ to_bits = _cast("bitcast", {types.float64: types.int64, types.float32: types.int
 from_bits = _cast("bitcast", {types.int64: types.float64, types.int32: types.float32})
 widen = _cast("fpext", {types.float32: types.float64})
 narrow = _cast("fptrunc", {types.float64: types.float32})
+widen_bits = _cast("zext", {types.uint16: types.int32})
+narrow_bits = _cast("trunc", {types.int32: types.uint16})
 
 
 @intrinsic

@@ -1,0 +1,1 @@
+"""The benchmark of the GPU kernels: ``python -m benchmarks.gpu``."""
