@@ -1,7 +1,8 @@
-"""What shall be in Anki, what is there, and the form in which the two are compared.
+r"""What shall be in Anki, what is there, and the form in which the two are compared.
 
-Anki changes what it is given: text becomes NFC, ``\\r\\n`` becomes ``\\n``, control characters go, tags are split at spaces,
-sorted and kept once whatever their case. Everything here holds the form after that, or every note would look changed.
+Anki changes what it is given: text becomes NFC, ``\r\n`` becomes ``\n``, control characters go, tags are split at
+spaces, sorted and kept once whatever their case. Everything here holds the form after that, or every note would look
+changed.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-CLOZE = re.compile(r"\{\{c\d+::", re.IGNORECASE)
+CLOZE = re.compile(r"\{\{c\d+::")
 _CONTROL = {code: None for code in (*range(32), 127) if chr(code) not in "\t\n"}
-_NOT_IN_DECKS = {ord(character): None for character in '\t\n"'}
+_NOT_IN_DECKS = {ord("\t"): None, ord("\n"): None}
 _INVISIBLE = re.compile(r"<!--.*?-->|</?(?:style|script)\b[^>]*>", re.DOTALL)
 _IMAGE = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
 _TAG = re.compile(r"<[^>]*>")

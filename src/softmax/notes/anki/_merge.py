@@ -82,8 +82,8 @@ class Merged:
 def merge(desired: DesiredNote, found: AnkiNote, bases: tuple[Base, ...], prefer: Prefer = "") -> Merged:
     """Decide each value of a note.
 
-    `bases` are the records of the last sync, and of one that was interrupted: a value equal to either was not changed in
-    Anki by hand.
+    `bases` are the records of the last sync, and of one that was interrupted: a value equal to either was not changed
+    in Anki by hand.
     """
     changed: dict[str, str] = {}
     differences: list[Difference] = []

@@ -30,7 +30,7 @@ FILE = "sync.sqlite"
 _VERSION = 1
 _TABLES = """
 create table identity (id integer primary key, guid text not null, path text not null, front text not null,
-    content text not null);
+    content text not null, written integer not null);
 create table synced (target text not null, id integer not null, base text, intent text, primary key (target, id))
     without rowid;
 create table kept (name text primary key, stamp text not null, value blob not null);
@@ -39,13 +39,17 @@ create table kept (name text primary key, stamp text not null, value blob not nu
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A note that was brought to Anki, or was about to be: `front` and `content` are hashes of what it showed."""
+    """A note that was brought to Anki, or was about to be: `front` and `content` are hashes of what it showed.
+
+    `written` says that its id has been seen in its file.
+    """
 
     id: int
     guid: str
     path: str
     front: str
     content: str
+    written: bool
 
 
 class State:
@@ -56,8 +60,8 @@ class State:
 
     def identities(self) -> list[Identity]:
         """Return every note that the vault has brought to Anki."""
-        rows = self._db.execute("select id, guid, path, front, content from identity order by id")
-        return [Identity(*row) for row in rows]
+        rows = self._db.execute("select id, guid, path, front, content, written from identity order by id")
+        return [Identity(*row[:5], bool(row[5])) for row in rows]
 
     def bases(self, target: str) -> dict[int, tuple[Base | None, Base | None]]:
         """Return for each note what the last sync left in the target, and what an interrupted one intended."""
@@ -91,7 +95,7 @@ class State:
             for note in gone:
                 self._db.execute("delete from synced where target = ? and id = ?", (target, note))
                 self._db.execute(
-                    "delete from identity where id = ? and not exists (select 1 from synced s where s.id = identity.id)",
+                    "delete from identity where id = ?1 and not exists (select 1 from synced where id = ?1)",
                     (note,),
                 )
             step("state: settle, before the end of the transaction")
@@ -128,8 +132,8 @@ class State:
 
     def _remember(self, identity: Identity) -> None:
         self._db.execute(
-            "insert or replace into identity values (?, ?, ?, ?, ?)",
-            (identity.id, identity.guid, identity.path, identity.front, identity.content),
+            "insert or replace into identity values (?, ?, ?, ?, ?, ?)",
+            (identity.id, identity.guid, identity.path, identity.front, identity.content, identity.written),
         )
 
 
@@ -188,8 +192,8 @@ def _database(place: str, folder: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.DatabaseError as error:
         if "disk" in str(error) and "malformed" not in str(error):
             raise NotesError(
-                f"cannot write {folder / FILE}: {error}. Free space on the disk and run the same command again; nothing "
-                "is lost."
+                f"cannot write {folder / FILE}: {error}. Free space on the disk and run the same command again; "
+                "nothing is lost."
             ) from error
         raise NotesError(
             f"{folder / FILE} cannot be used: {error}. Move it away and run the same command again: notes are found by "

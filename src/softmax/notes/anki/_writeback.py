@@ -1,0 +1,155 @@
+"""Ids into the files of a vault: a file is replaced whole, and only if it still holds what was read.
+
+What else may happen to a file between the reading and the writing is told, and the id then waits in the state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..._errors import NotesError
+from ._cards import DesiredNote
+from ._steps import step
+
+
+class Editor(Protocol):
+    """Knows how cards stand in a file (see `VaultEditor`)."""
+
+    root: Path
+
+    def edited(self, path: str, raw: bytes, ids: Mapping[int, int], erased: Collection[int]) -> bytes:
+        """Return the file with ids for the entries that begin at these offsets, and without these DELETE marks."""
+        ...
+
+    def offsets(self, path: str, raw: bytes, notes: Sequence[DesiredNote]) -> list[int | None]:
+        """Return where the entries of these notes, which have no id, begin in another version of the file."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What is to be written into one file: notes with their new ids, and ids whose DELETE mark goes."""
+
+    path: str
+    source: str  # hash of the bytes that were read
+    ids: tuple[tuple[DesiredNote, int], ...]
+    erased: tuple[int, ...]
+
+
+def hash_bytes(data: bytes) -> str:
+    """Return the hash by which a file is known to be unchanged."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def check_unchanged(root: Path, sources: Mapping[str, str], paths: Collection[str]) -> None:
+    """Raise if a file holds no longer what the plan was made from."""
+    for path in sorted(paths):
+        step(f"check: {path}")
+        try:
+            now = hash_bytes((root / path).read_bytes())
+        except OSError as error:
+            raise NotesError(
+                f"{path} cannot be read any more: {error.strerror}. Nothing was changed; make the plan again."
+            ) from None
+        if now != sources[path]:
+            raise NotesError(
+                f"{path} has changed since the plan was made. Nothing was changed; run the same command again, and "
+                "the plan is made anew."
+            )
+
+
+def check_writable(root: Path, paths: Collection[str]) -> None:
+    """Raise if a file that shall be given an id may not be written."""
+    for path in sorted(paths):
+        target = Path(os.path.realpath(root / path))
+        # The mode too, since a rename asks the folder alone, and an administrator may do anything.
+        mode = target.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
+        if not mode or not os.access(target, os.W_OK) or not os.access(target.parent, os.W_OK):
+            raise NotesError(
+                f"{path} is read-only, and the ids of its new cards have to be written into it. Nothing was changed; "
+                f"make it writable (chmod u+w {path!r}), or leave its folder out."
+            )
+
+
+def write_edit(editor: Editor, edit: Edit) -> list[tuple[DesiredNote, int]]:
+    """Write the ids of one file and return those that could not be placed.
+
+    A file that has changed since it was read is read again, and a note is found by what it says; an edit that falls
+    into the moment of writing has the file read once more.
+    """
+    for _ in range(5):
+        place = Path(os.path.realpath(editor.root / edit.path))
+        try:
+            raw = place.read_bytes()
+        except FileNotFoundError:
+            return list(edit.ids)
+        lost: list[tuple[DesiredNote, int]] = []
+        if hash_bytes(raw) == edit.source:
+            ids = {note.offset: note_id for note, note_id in edit.ids}
+        else:
+            ids = {}
+            offsets = editor.offsets(edit.path, raw, [note for note, _ in edit.ids])
+            for (note, note_id), offset in zip(edit.ids, offsets, strict=True):
+                if offset is None:
+                    lost.append((note, note_id))
+                else:
+                    ids[offset] = note_id
+        new = editor.edited(edit.path, raw, ids, edit.erased)
+        if new == raw or _replace(place, raw, new):
+            return lost
+    return list(edit.ids)
+
+
+def _replace(place: Path, old: bytes, new: bytes) -> bool:
+    """Put a file in the place of another, if that still holds `old`; say whether it did."""
+    temporary = place.with_name(f".{place.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        step("file: create")
+        with open(temporary, "xb") as file:
+            step("file: write")
+            file.write(new)
+            file.flush()
+            step("file: sync")
+            os.fsync(file.fileno())
+        shutil.copymode(place, temporary)
+        step("file: check")
+        if place.read_bytes() != old:
+            temporary.unlink()
+            return False
+        step("file: rename")
+        os.replace(temporary, place)
+        step("file: renamed")
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    return True
+
+
+def sweep(root: Path, paths: Collection[str]) -> None:
+    """Remove what a killed sync left beside these files."""
+    for folder in {(root / path).parent for path in paths}:
+        for part in folder.glob(".*.part"):
+            process = part.name.removesuffix(".part").rpartition(".")[2].partition("-")[0]
+            if process.isdigit() and int(process) != os.getpid() and not _alive(int(process)):
+                with suppress(OSError):
+                    part.unlink()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
