@@ -66,6 +66,9 @@ def apply_plan(
     sweep(editor.root, paths)
     works = _with_ids(plan, state, backend)
     progress("writing down what is to be done", None)
+    for work in works:
+        if work.was is not None:
+            state.rename(work.was, _identity(work))
     state.intend(plan.target, [(_identity(work), work.base) for work in works if work.base is not None])
     progress(f"changing {plan.label}", None)
     changes = _changes(works)
@@ -101,6 +104,7 @@ def apply_plan(
     gone = [work.id for work in works if work.kind == "delete" and work.id is not None]
     if settled or gone:
         state.settle(plan.target, settled, gone)
+    backend.finish({identity.id for identity, _ in settled if identity.written})
     return Outcome(plan, sum(len(edit.ids) for edit in edits) - len(unplaced), tuple(problems))
 
 

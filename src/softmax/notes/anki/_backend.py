@@ -75,6 +75,10 @@ class Backend(Protocol):
         """Make the changes, read them back and compare."""
         ...
 
+    def finish(self, ids: Collection[int]) -> None:
+        """Hear that the state knows all that was done, and that the files hold the ids of these new notes."""
+        ...
+
     def close(self) -> None:
         """Let go of it."""
         ...

@@ -45,6 +45,9 @@ class AbsentCollection:
         """Refuse."""
         raise NotesError(f"there is no {self.label}.")
 
+    def finish(self, ids: Collection[int]) -> None:
+        """Do nothing."""
+
     def close(self) -> None:
         """Do nothing."""
 
@@ -71,6 +74,9 @@ class AnkiCollection:
         if is_new:
             for name, fields in (own_types or {}).items():
                 add_type(self._collection, name, fields)
+
+    def finish(self, ids: Collection[int]) -> None:
+        """Do nothing: ids and GUIDs are those that were intended."""
 
     def close(self) -> None:
         """Close the file, so that Anki can open it."""

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 from ._backend import Backend
 from ._cards import CLOZE, AnkiNote, Deletion, Desired, DesiredNote, NoteType, Problem, digest, guid_of
 from ._identity import adopted, remembered
-from ._merge import Base, Difference, Prefer, merge
+from ._merge import Base, Difference, Merged, Prefer, merge
 from ._state import State
 
 Kind = Literal["add", "change", "link", "delete"]
@@ -53,6 +53,8 @@ class Action:
         The id is to be written into the file.
     why
         For people, where the reason is not plain.
+    was
+        The id that an interrupted sync intended for a note to which Anki gave another.
     """
 
     kind: Kind
@@ -68,6 +70,7 @@ class Action:
     write_id: bool
     base: Base | None = None
     why: str = ""
+    was: int | None = None
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -212,14 +215,20 @@ def make_plan(
             guid = "" if note.id is None else guid_by_id.get(note.id, guid_of(note.id))
             actions.append(_addition(note, guid, write_id, in_target_before=note.id in bases and bases[note.id][0]))
             continue
-        assert note.id is not None
-        before, intended = bases.get(note.id, (None, None))
+        note_id = note.id
+        assert note_id is not None
+        before, intended = bases.get(note_id, (None, None))
+        if not held.guid:
+            held = replace(held, guid=guid_by_id.get(note_id, guid_of(note_id)))
+        was = note_id if write_id and held.id != note_id else None
+        if was is not None:
+            note, note_id = replace(note, id=held.id), held.id
         merged = merge(note, held, tuple(base for base in (before, intended) if base is not None), prefer)
         base = Base.of(note).without(merged.differences, before)
-        kept += [Kept(note.path, note.line, note.id, note.front, difference) for difference in merged.differences]
+        kept += [Kept(note.path, note.line, held.id, note.front, difference) for difference in merged.differences]
         if merged.fields or merged.tags is not None or merged.deck is not None or write_id:
-            actions.append(_change(note, held, merged.fields, merged.tags, merged.deck, write_id, base))
-        elif before != base or intended is not None or guid_by_id.get(note.id) != held.guid:
+            actions.append(replace(_change(note, held, merged, write_id, base), was=was))
+        elif before != base or intended is not None or guid_by_id.get(note_id) != held.guid:
             quiet.append((note, held, base))
     actions += _deletions(desired.deletions, there)
     if prune:
@@ -299,12 +308,11 @@ def _addition(note: DesiredNote, guid: str, write_id: bool, in_target_before: ob
 def _change(
     note: DesiredNote,
     held: AnkiNote,
-    fields: Mapping[str, str],
-    tags: tuple[str, ...] | None,
-    deck: str | None,
+    merged: Merged,
     write_id: bool,
     base: Base,
 ) -> Action:
+    fields, tags, deck = merged.fields, merged.tags, merged.deck
     return Action(
         "change" if fields or tags is not None or deck is not None else "link",
         note,

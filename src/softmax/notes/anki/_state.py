@@ -50,6 +50,7 @@ class Identity:
     front: str
     content: str
     written: bool
+    written: bool
 
 
 class State:
