@@ -6,6 +6,7 @@ is normalised by Anki itself.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,7 +57,7 @@ def build_package(
     notes: Sequence[NewNote],
     media: Iterable[Medium],
     *,
-    install_types: Callable[[Any, Path], None] | None = None,
+    install_types: Callable[[Any], None] | None = None,
     own_types: Mapping[str, tuple[str, ...]] | None = None,
 ) -> None:
     """Write a package.
@@ -64,7 +65,7 @@ def build_package(
     Parameters
     ----------
     install_types
-        Called with the temporary collection and its file before notes are added: puts the note types of the target
+        Called with the temporary collection before notes are added: puts the note types of the target
         there, so that an import finds them to be its own. Default: Anki's stock types under ids that are always the
         same.
     own_types
@@ -78,9 +79,9 @@ def build_package(
             for name, fields in (own_types or {}).items():
                 add_type(collection, name, fields)
             if install_types is not None:
-                install_types(collection, place)
-        if install_types is None:
-            _fix_type_ids(place)
+                install_types(collection)
+            else:
+                _fix_type_ids(collection)
         _never_newer(place)
         with opened(place) as collection:
             ids = _add(anki, collection, notes)
@@ -175,13 +176,28 @@ def _force_ids(place: Path, ids: Iterable[tuple[int, int]]) -> None:
         database.executemany("update cards set nid = ? where nid = ?", pairs)
 
 
-def _fix_type_ids(place: Path) -> None:
-    with _database(place) as database:
-        ids = [row[0] for row in database.execute("select id from notetypes order by id")]
-        pairs = [(FIRST_TYPE_ID + i, given) for i, given in enumerate(ids)]
-        database.executemany("update notetypes set id = ? where id = ?", pairs)
-        for table in ("fields", "templates"):
-            database.executemany(f"update {table} set ntid = ? where ntid = ?", pairs)
+def _fix_type_ids(collection: Any) -> None:
+    """Give note types, their fields and templates ids that are the same in every package.
+
+    An import takes a note type of another id for another one, and fields of other ids for new ones.
+    """
+    for kind in collection.models.all():
+        for part in (*kind["flds"], *kind["tmpls"]):
+            hashed = hashlib.blake2b(f"{kind['name']}\0{part['name']}".encode(), digest_size=8).digest()
+            part["id"] = int.from_bytes(hashed, "big", signed=True)
+        collection.models.update_dict(kind)
+        set_type_id(collection, kind["id"], FIRST_TYPE_ID + _hashed(kind["name"]))
+
+
+def set_type_id(collection: Any, old: int, new: int) -> None:
+    """Give a note type an id; to be seen after the collection has been opened anew."""
+    for table, column in (("notetypes", "id"), ("fields", "ntid"), ("templates", "ntid")):
+        collection.db.execute(f"update {table} set {column} = ? where {column} = ?", new, old)
+
+
+def _hashed(name: str) -> int:
+    """A number below a billion that stands for a name."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "big") % 1_000_000_000
 
 
 def _never_newer(place: Path) -> None:

@@ -179,7 +179,7 @@ class AnkiCollection:
                 anki.ImportAnkiPackageRequest(package_path=str(package), options=options)
             )
 
-    def _copy_types(self, other: Any, _place: Path) -> None:
+    def _copy_types(self, other: Any) -> None:
         """Put our note types, with their ids, into another collection."""
         for table in TYPE_TABLES:
             rows = self._collection.db.all(f"select * from {table}")

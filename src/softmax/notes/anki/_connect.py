@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..._errors import MissingExtraError, NotesError
-from ._anki_package import build_package
+from ._anki_package import build_package, set_type_id
 from ._backend import Applied, Changes, NewNote, Update
 from ._cards import AnkiNote, Medium, NoteType, normal_tags
 from ._collection import difference
@@ -31,6 +31,10 @@ _MANY = 100  # actions in one request
 _MANY_NOTES = 500  # notes asked for in one action
 _MEDIA_BYTES = 8 << 20  # of one request
 _IMPORT_SECONDS = 600.0
+
+
+class _UnsupportedError(NotesError):
+    """The add-on does not say enough of its note types to make a package for them."""
 
 
 class AnkiConnect:
@@ -146,7 +150,7 @@ class AnkiConnect:
     def _add(self, notes: Sequence[NewNote]) -> tuple[dict[int, int], dict[int, str]]:
         if not notes:
             return {}, {}
-        with suppress(MissingExtraError):
+        with suppress(MissingExtraError, _UnsupportedError):
             self._import(notes)
             there = {note.id for note in self._notes([new.id for new in notes])}
             missing = [new.id for new in notes if new.id not in there]
@@ -180,34 +184,23 @@ class AnkiConnect:
         finally:
             self._connection.call("deleteMediaFile", filename=name)
 
-    def _installer(self, names: Iterable[str]) -> Callable[[Any, Path], None]:
-        """Return what puts Anki's note types, with their ids, into the collection that a package is made from."""
-        ids = self._connection.call("modelNamesAndIds")
-        wanted = sorted(names)
-        asked = [{"modelName": name} for name in wanted]
-        fields, templates, styles = (
-            self._all(action, asked) for action in ("modelFieldNames", "modelTemplates", "modelStyling")
-        )
+    def _installer(self, names: Iterable[str]) -> Callable[[Any], None]:
+        """Return what puts Anki's note types, as they are, into the collection that a package is made from.
 
-        def install(collection: Any, _place: Path) -> None:
-            models = collection.models
-            for name, field_names, sides, style in zip(wanted, fields, templates, styles, strict=True):
-                is_cloze = "{{cloze:" in str(sides)
-                kind = models.by_name(name) or models.copy(models.by_name("Cloze" if is_cloze else "Basic"), add=False)
-                old = kind["tmpls"][0]
-                kind["name"], kind["css"] = name, style["css"]
-                kind["flds"] = [models.new_field(field) for field in field_names]
-                kind["tmpls"] = [
-                    {**old, "name": title, "ord": i, "qfmt": side["Front"], "afmt": side["Back"]}
-                    for i, (title, side) in enumerate(sides.items())
-                ]
-                if kind["id"]:
-                    models.update_dict(kind)
-                else:
-                    models.add_dict(kind)
-                given = models.id_for_name(name)
-                for table, column in (("notetypes", "id"), ("fields", "ntid"), ("templates", "ntid")):
-                    collection.db.execute(f"update {table} set {column} = ? where {column} = ?", ids[name], given)
+        Ids of fields and templates count: an import that finds others changes the note type.
+        """
+        try:
+            kinds = self._connection.call("findModelsByName", modelNames=sorted(names))
+        except RefusedError as error:
+            raise _UnsupportedError(str(error)) from None  # by an older version
+
+        def install(collection: Any) -> None:
+            for kind in kinds:
+                same = collection.models.id_for_name(kind["name"])
+                if same is not None:
+                    collection.models.remove(same)
+                given = collection.models.add_dict({**kind, "id": 0, "usn": 0}).id
+                set_type_id(collection, given, kind["id"])
 
         return install
 

@@ -50,7 +50,6 @@ class Identity:
     front: str
     content: str
     written: bool
-    written: bool
 
 
 class State:
