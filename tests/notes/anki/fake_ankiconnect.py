@@ -1,8 +1,9 @@
+# ruff: noqa: N802 - the names are those of the protocol
 """AnkiConnect version 6 as it behaves, with its mistakes, over a real collection.
 
-Known of it (FooSoft's code of 2023 with Anki 26.9.3): every new note goes to the deck Default; `addNotes` takes part of a
-list; unknown fields are ignored; an update of an unknown note is an error, a deletion of one is not; `notesInfo` answers
-`{}` for it; without a version an answer is bare, inside `multi` too; each call takes 25 ms.
+Known of it (FooSoft's code of 2023 with Anki 26.9.3): every new note goes to the deck Default; `addNotes` takes part of
+a list; unknown fields are ignored; an update of an unknown note is an error, a deletion of one is not; `notesInfo`
+answers `{}` for it; without a version an answer is bare, inside `multi` too; each call takes 25 ms.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ _MANY = 500  # values of one query
 class AbsentCollection:
     """A collection that would be made: what a plan sees where there is none yet."""
 
-    def __init__(self, path: Path, own_types: Mapping[str, tuple[str, ...]] | None = None) -> None:
-        self.name, self.label = _names(path)
+    def __init__(self, path: Path, root: Path, own_types: Mapping[str, tuple[str, ...]] | None = None) -> None:
+        self.name, self.label = _names(path, root)
         self._types = {**(own_types or {}), **STOCK_TYPES}
 
     def note_types(self) -> Mapping[str, NoteType]:
@@ -55,6 +55,9 @@ class AbsentCollection:
 class AnkiCollection:
     """A collection file, opened; a new one, with the note types of the vault's settings, where there is none.
 
+    `root` is the vault: a collection beside it, or in it, is known by its place relative to it, so that both can be
+    moved.
+
     Raises
     ------
     NotesError
@@ -63,9 +66,9 @@ class AnkiCollection:
         If the `anki` package is not installed.
     """
 
-    def __init__(self, path: Path, own_types: Mapping[str, tuple[str, ...]] | None = None) -> None:
+    def __init__(self, path: Path, root: Path, own_types: Mapping[str, tuple[str, ...]] | None = None) -> None:
         self._anki = load_anki()
-        self.name, self.label = _names(path)
+        self.name, self.label = _names(path, root)
         if not path.resolve().parent.is_dir():
             raise NotesError(f"cannot make {path}: the folder {path.resolve().parent} does not exist.")
         is_new = not path.exists()
@@ -268,8 +271,11 @@ def difference(wanted: Update, held: AnkiNote) -> str:
     return ""
 
 
-def _names(path: Path) -> tuple[str, str]:
-    return f"collection:{path.resolve()}", f"the collection {path.name}"
+def _names(path: Path, root: Path) -> tuple[str, str]:
+    place, around = path.resolve(), root.resolve().parent
+    if place.is_relative_to(around):
+        place = Path("..") / place.relative_to(around)
+    return f"collection:{place.as_posix()}", f"the collection {path.name}"
 
 
 def _open(anki: Any, path: Path) -> Any:

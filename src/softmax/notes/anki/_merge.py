@@ -122,12 +122,21 @@ def _verdict(wanted: str, held: str, bases: list[str | None]) -> str:
 
 def merge_tags(wanted: tuple[str, ...], held: tuple[str, ...], bases: tuple[Base, ...]) -> tuple[str, ...]:
     """Return the tags: Anki's, with what the vault added and without what it took away since the last sync."""
-    before = {tag.casefold() for base in bases for tag in base.tags}
+    before = _tags_before({tag.casefold() for tag in held}, bases)
     now = {tag.casefold(): tag for tag in wanted}
     kept = {tag.casefold(): tag for tag in held if tag.casefold() in now or tag.casefold() not in before}
     added = {key: tag for key, tag in now.items() if key not in before}
     result = added | kept
     return tuple(result[key] for key in sorted(result))
+
+
+def _tags_before(held: set[str], bases: tuple[Base, ...]) -> set[str]:
+    """Return the vault's tags of the last sync; an interrupted one counts if what it intended is there."""
+    records = [{tag.casefold() for tag in base.tags} for base in bases]
+    if not records:
+        return set()
+    old, new = records[0], records[-1]
+    return new if new - old <= held and not (old - new) & held else old
 
 
 def _merge_deck(

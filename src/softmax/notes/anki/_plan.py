@@ -191,8 +191,7 @@ def make_plan(
     guids = {identity.guid: identity.id for identity in identities}
     guid_by_id = {identity.id: identity.guid for identity in identities}
     wanted_ids = {note.id for note in notes if note.id is not None} | {gone.id for gone in desired.deletions}
-    for note_id in wanted_ids - guid_by_id.keys():
-        guids[guid_of(note_id)] = note_id
+    guids |= {guid_of(unknown): unknown for unknown in wanted_ids - guid_by_id.keys()}
     pruned = _orphans(desired, identities, bases, wanted_ids, scope)
     found = backend.read(wanted_ids | {orphan.id for orphan in pruned}, guids)
     if not identities:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -19,6 +20,8 @@ from typing import Protocol
 from ..._errors import NotesError
 from ._cards import DesiredNote
 from ._steps import step
+
+_PART = re.compile(r"\.\d+-[0-9a-f]{8}\.part$")
 
 
 class Editor(Protocol):
@@ -136,20 +139,9 @@ def _replace(place: Path, old: bytes, new: bytes) -> bool:
 
 
 def sweep(root: Path, paths: Collection[str]) -> None:
-    """Remove what a killed sync left beside these files."""
-    for folder in {(root / path).parent for path in paths}:
+    """Remove what a killed sync left beside these files; the lock is held, so that no other one is at work."""
+    for folder in {Path(os.path.realpath(root / path)).parent for path in paths}:
         for part in folder.glob(".*.part"):
-            process = part.name.removesuffix(".part").rpartition(".")[2].partition("-")[0]
-            if process.isdigit() and int(process) != os.getpid() and not _alive(int(process)):
+            if _PART.search(part.name):
                 with suppress(OSError):
                     part.unlink()
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
