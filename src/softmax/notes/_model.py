@@ -202,6 +202,8 @@ class Vault:
         The folder that paths are relative to.
     notes
         Path -> note, for every note that was asked for, in order of path.
+    library
+        Path -> note for every note of the vault, asked for or not: what embeds show. A note is read at its first use.
     media
         Path -> file for everything in the vault that is not a note: images, sounds.
     settings
@@ -214,6 +216,7 @@ class Vault:
 
     root: Path
     notes: Mapping[str, NoteFile]
+    library: Mapping[str, NoteFile]
     media: Mapping[str, Path]
     settings: Settings
     links: Links
