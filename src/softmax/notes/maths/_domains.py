@@ -33,7 +33,7 @@ class Domains:
         return np.random.default_rng((zlib.crc32(name.encode()), self.seed))
 
     def domain(self, name: str, rank: int) -> str:
-        declared = self.declared.get(name, "").removeprefix("vector").strip()
+        declared = self.declared.get(name, "")
         if declared:
             return declared
         if self.rung == USUAL:

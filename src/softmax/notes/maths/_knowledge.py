@@ -10,7 +10,7 @@ from . import _ast as ast
 from ._ast import Node
 from ._chains import Chain
 from ._errors import FormulaError
-from ._names import ELEMENTWISE, LIBRARY, STANDARD
+from ._names import ELEMENTWISE, LIBRARY, STANDARD, USUAL_INDICES
 from ._parse import Parser, Reading, functions_in
 from ._scope import Definition
 from ._tokens import Token, tokenize
@@ -25,14 +25,19 @@ class Knowledge:
     definitions: dict[str, list[Definition]] = field(default_factory=dict)
     domains: dict[str, str] = field(default_factory=dict)
     sizes: set[str] = field(default_factory=set)
+    shapes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     independent: bool = False
 
-    def at(self, position: int) -> dict[str, Definition]:
-        """The definitions in force at a position: of each name the last one before it, else the first one after."""
+    def at(self, position: int, section: int | None = None) -> dict[str, Definition]:
+        """The definitions in force at a position: of each name the last one before it, else the first one after; only
+        those of a section where one is given.
+        """
         out = {}
         for name, all_of in self.definitions.items():
-            before = [definition for definition in all_of if definition.at <= position]
-            out[name] = before[-1] if before else all_of[0]
+            known = [definition for definition in all_of if section is None or definition.section == section]
+            before = [definition for definition in known if definition.at <= position]
+            if known:
+                out[name] = before[-1] if before else known[0]
         return out
 
     def functions(self) -> frozenset[str]:
@@ -74,15 +79,15 @@ def definition_in(left: Node, right: Node, at: int, section: int) -> Definition 
     name, parameters, indices = head
     if any(isinstance(here, ast.Sym | ast.Call) and here.name == name for here in ast.walk(right)):
         return None
+    if not parameters and (name in USUAL_INDICES or not any(isinstance(here, ast.Sym) for here in ast.walk(right))):
+        return None  # i = j is a condition, n = 3 an example
     if isinstance(right, ast.Sym) and right.name in parameters:
         return None
     return Definition(name, parameters, indices, right, at, section)
 
 
-def learn_chain(
-    chain: Chain, knowledge: Knowledge, at: int, section: int, *, define: bool = True
-) -> None:
-    """Take the definition or the declaration of a chain."""
+def learn_chain(chain: Chain, knowledge: Knowledge, at: int, section: int, *, display: bool = True) -> None:
+    """Take the definition or the declaration of a chain; within a line an equation of two names defines nothing."""
     members = chain.members
     if len(members) < 2 or chain.conditional:
         return
@@ -93,10 +98,10 @@ def learn_chain(
     if nodes[0] is None or nodes[1] is None:
         return
     left, right = nodes[0], nodes[1]
-    if _learn_sum(left, right, knowledge) or not define:
+    if _learn_sum(left, right, knowledge):
         return
     definition = definition_in(left, right, at, section)
-    if definition is not None:
+    if definition is not None and (display or not isinstance(right, ast.Sym | ast.Sub | ast.Num)):
         knowledge.learn(definition)
 
 
@@ -156,7 +161,7 @@ _SETS = {
 _MEMBER = re.compile(
     r"([A-Za-z]|\\[A-Za-z]+(?:\s*\{\s*\\?[A-Za-z]+\s*\})?)(?:_\{?\w\}?)?((?:\s*,\s*(?:[A-Za-z]|\\[a-z]+))*)\s*\\in\s*(.+)", re.S
 )
-_POWER = re.compile(r"\^\s*\{?\s*([A-Za-z])(?:\s*\\times\s*([A-Za-z]))?\s*\}?")
+_POWER = re.compile(r"\\(?:mathbb|mathrm)?\s*\{?\s*R\s*\}?\s*(?:_\S+)?\s*\^\s*\{?\s*([A-Za-z])(?:\s*\\times\s*([A-Za-z]))?\s*\}?")
 _SCALE = re.compile(r"_\s*\{?\s*(\+\+?|>\s*0|\\geq?\s*0)")
 
 
@@ -178,12 +183,13 @@ def learn_membership(text: str, knowledge: Knowledge) -> None:
         return
     if _SCALE.search(where):
         domain = "positive"
-    power = _POWER.search(where)
+    power = _POWER.match(where)
     for name in names:
         if power is not None:
-            knowledge.sizes |= {size for size in power.groups() if size}
-            knowledge.domains[name] = f"vector {domain}".strip()
-        elif domain:
+            sizes = tuple(size for size in power.groups() if size)
+            knowledge.sizes |= set(sizes)
+            knowledge.shapes[name] = sizes
+        if domain:
             knowledge.domains[name] = domain
 
 

@@ -42,6 +42,7 @@ class Scope:
     arrays: set[str] = field(default_factory=set)
     settled: set[str] = field(default_factory=set)
     domains: Mapping[str, str] = field(default_factory=dict)
+    declared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def is_constant(self, name: str) -> bool:
         """Whether a name is e or π, and nothing in the note makes it anything else."""
@@ -70,10 +71,14 @@ def is_index_use(name: str, node: Node) -> bool:
 
 
 def build_scope(
-    nodes: list[Node], definitions: Mapping[str, Definition], domains: Mapping[str, str], sizes: Iterable[str] = ()
+    nodes: list[Node],
+    definitions: Mapping[str, Definition],
+    domains: Mapping[str, str],
+    shapes: Mapping[str, tuple[str, ...]],
 ) -> tuple[list[Node], Scope]:
     """Return the nodes with labels made parts of names, and the scope that they are read in."""
-    scope = Scope(domains=domains)
+    scope = Scope(domains=domains, declared={name: sizes for name, sizes in shapes.items() if name not in definitions})
+    sizes = {size for of in shapes.values() for size in of}
     used = _closure(nodes, definitions)
     for definition in used.values():
         (scope.functions if definition.parameters else scope.variables)[definition.name] = definition
@@ -114,8 +119,9 @@ def _closure(nodes: list[Node], definitions: Mapping[str, Definition]) -> dict[s
     return found
 
 
-def _find_sizes(nodes: list[Node], scope: Scope, sizes: Iterable[str]) -> None:
-    scope.size_names |= {name for name in sizes if name not in scope.variables}
+def _find_sizes(nodes: list[Node], scope: Scope, sizes: set[str]) -> None:
+    names = {name for node in nodes for name in ast.symbols(node)}
+    scope.size_names |= {name for name in sizes if name not in scope.variables and name in names}
     for node in nodes:
         for here in ast.walk(node):
             if isinstance(here, ast.Big) and here.upper is not None:
@@ -235,7 +241,7 @@ class _Relabel:
         self.arrays |= {
             here.name for node in nodes for here in ast.walk(node) if isinstance(here, ast.Sym) and here.style == "bold"
         }
-        self.arrays |= {name for name, domain in scope.domains.items() if domain.startswith("vector")}
+        self.arrays |= set(scope.declared)
         scope.arrays = self.arrays
 
     def __call__(self, node: Node) -> Node:

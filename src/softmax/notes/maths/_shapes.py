@@ -43,6 +43,7 @@ class Shapes:
     sizes: dict[str, int] = field(default_factory=dict)
     fixed: dict[int, int] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
+    declared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def fresh(self) -> int:
         self.parents.append(len(self.parents))
@@ -73,6 +74,8 @@ class Shapes:
     def symbol(self, name: str) -> Shape:
         if name not in self.symbols:
             self.symbols[name] = Shape(tuple(self.fresh() for _ in range(self.ranks.get(name, 0))))
+            for size, of in zip(self.declared.get(name, ()), self.symbols[name].sizes, strict=False):
+                self.unify(self.size(size), of)
         return self.symbols[name]
 
 
@@ -91,7 +94,7 @@ def find_shapes(nodes: list[Node], scope: Scope, start: Mapping[str, int]) -> Sh
         if not queue:
             break
         ranks = queue.popleft()
-        shapes = Shapes(ranks)
+        shapes = Shapes(ranks, declared=scope.declared)
         walker = _Walker(scope, shapes)
         try:
             for node in nodes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import _ast as ast
@@ -66,6 +66,12 @@ class ChainResult:
     checker: Checker | None = field(default=None, repr=False)
 
     @property
+    def fits(self) -> bool:
+        """Whether no step is refuted or not understood and one at least was judged."""
+        verdicts = {step.verdict for step in self.steps}
+        return not verdicts & {"refuted", "malformed", "not understood"} and verdicts != {"definition"}
+
+    @property
     def holds(self) -> bool:
         """Whether no step is refuted, malformed or not understood."""
         return all(step.verdict in ("consistent", "proved", "not refuted", "definition") for step in self.steps)
@@ -80,25 +86,32 @@ class Surroundings:
     section: int = 0
     display: str = ""
 
+    near: bool = False  # only definitions of the same section
+
     def definitions(self) -> dict[str, Definition]:
-        return self.knowledge.at(self.at)
+        return self.knowledge.at(self.at, self.section if self.near else None)
 
 
 def check_chain(chain: Chain, around: Surroundings) -> ChainResult:
-    """Check all steps; where a step fails and the text can be read in another way, in that way too."""
+    """Check all steps; where one fails and the text can be read in another way, in that way too.
+
+    Other ways are the wider sense of what is ambiguous, and names as this section alone defines them: a letter may mean
+    something else in another. A second way counts only if all steps hold in it.
+    """
     result = Checker(chain, around, frozenset()).run()
-    failing = [step for step in result.steps if step.verdict == "refuted"]
-    ambiguous = sorted(result.checker.ambiguous) if result.checker else []
-    if not failing or not ambiguous:
+    checker = result.checker
+    if result.fits or checker is None:
         return result
-    for count in range(1, len(ambiguous) + 1):
-        for ways in itertools.combinations(ambiguous, count):
+    for count in range(1, len(checker.ambiguous) + 1):
+        for ways in itertools.combinations(sorted(checker.ambiguous), count):
             other = Checker(chain, around, frozenset(ways)).run()
-            if not any(step.verdict in ("refuted", "malformed") for step in other.steps) and any(
-                step.verdict in ("consistent", "proved", "not refuted") for step in other.steps
-            ):
+            if other.fits:
                 other.wide = frozenset(ways)
                 return other
+    if checker.uses_far_definitions():
+        other = Checker(chain, replace(around, near=True), frozenset()).run()
+        if other.fits:
+            return other
     return result
 
 
@@ -115,6 +128,15 @@ class Checker:
         self.scope: Scope | None = None
         self.shapes: Shapes | None = None
         self.start_ranks: dict[str, int] = {}
+
+    def uses_far_definitions(self) -> bool:
+        """Whether a definition of another section took part."""
+        if self.around.near:
+            return False
+        if self.scope is None:
+            return bool(self.around.knowledge.definitions or self.around.knowledge.shapes)
+        used = [*self.scope.variables.values(), *self.scope.functions.values()]
+        return bool(self.scope.declared) or any(definition.section != self.around.section for definition in used)
 
     def read(self, tokens: list[Token]) -> tuple[Node | None, FormulaError | None, list[Problem]]:
         """Read one expression."""
@@ -193,6 +215,9 @@ class Checker:
             return
         if steps[0].relation not in ("=", ":="):
             return
+        if isinstance(first, ast.Prob) and not any(isinstance(here, ast.Prob) for here in ast.walk(second)):
+            steps[0].verdict = "definition"  # a model: what the probability is said to be
+            return
         head = head_of(first)
         if head is None:
             return
@@ -214,7 +239,7 @@ class Checker:
         present = [node for node in used if node is not None]
         knowledge = self.around.knowledge
         definitions = self.around.definitions()
-        read, scope = build_scope([*present, *conditions], definitions, knowledge.domains, knowledge.sizes)
+        read, scope = build_scope([*present, *conditions], definitions, knowledge.domains, {} if self.around.near else knowledge.shapes)
         conditions = read[len(present) :]
         read = read[: len(present)]
         members: list[Node | None] = [None] * len(nodes)
@@ -228,11 +253,11 @@ class Checker:
             left, right = members[step.left], members[step.right]
             if left is not None and right is not None:
                 equalities.append(ast.Add(left, right, -1, start=left.start, end=right.end))
-        ranks = {}
-        for name, domain in knowledge.domains.items():
-            if domain.startswith("vector"):
-                ranks[name] = 1
-        start = {name: ranks.get(name, _least_rank(name, [*read, *(d.body for d in scope.variables.values())])) for name in _names(read, scope)}
+        bodies = [*read, *(definition.body for definition in scope.variables.values())]
+        start = {
+            name: len(scope.declared[name]) if name in scope.declared else _least_rank(name, bodies)
+            for name in _names(read, scope)
+        }
         shapes = find_shapes([*equalities, *conditions], scope, start)
         self.scope, self.shapes = scope, shapes
         comparison = Comparison(
@@ -267,8 +292,9 @@ class Checker:
             if left == right:
                 step.text = "both sides are the same expression"
             return
-        if step.relation == "approx" and isinstance(right, ast.Num):
-            self._digits(comparison, step, left, right)
+        rounded, sign = (right.arg, -1) if isinstance(right, ast.Neg) else (right, 1)
+        if step.relation == "approx" and isinstance(rounded, ast.Num):
+            self._digits(comparison, step, left, rounded, sign)
             return
         try:
             outcome = comparison.compare(step.left, step.right, step.relation)
@@ -330,7 +356,7 @@ class Checker:
                 return f"nothing in the note says what {base.name} is"
         return ""
 
-    def _digits(self, comparison: Comparison, step: Step, left: Node, right: ast.Num) -> None:
+    def _digits(self, comparison: Comparison, step: Step, left: Node, right: ast.Num, sign: int) -> None:
         """A value with so many digits: it must be the rounded one."""
         evaluator, values = comparison.table("real").batches[0]
         del evaluator
@@ -343,7 +369,7 @@ class Checker:
         if not isinstance(value, Val) or value.rank or unknowns(left, comparison.scope):
             step.verdict, step.text = "not understood", "an approximation without a stated range cannot be judged"
             return
-        exact = float(np.ravel(dual.primal(value.array))[0])
+        exact = sign * float(np.ravel(dual.primal(value.array))[0])
         decimals = len(right.text.partition(".")[2])
         unit = 10.0**-decimals
         if not np.isfinite(exact):
@@ -354,7 +380,7 @@ class Checker:
         else:
             step.verdict = "refuted"
             difference = abs(exact - float(right.value)) / max(abs(exact), abs(float(right.value)))
-            step.outcome = Outcome("fails", 1, difference, {"left": exact, "right": float(right.value), "point": {}})
+            step.outcome = Outcome("fails", 1, difference, {"left": sign * exact, "right": sign * float(right.value), "point": {}})
 
 
 def _rounded(exact: float, right: ast.Num) -> bool:
@@ -460,8 +486,6 @@ def bound_pairs(nodes: list[Node], scope: Scope) -> list[Node]:
             other = [name for c in node.where for name in ast.symbols(c) if name in scope.index_names and name not in node.names]
             new = tuple(name for name in dict.fromkeys(other) if name not in outside)
             if new:
-                from dataclasses import replace
-
                 return replace(node, names=node.names + new)
         return node
 
