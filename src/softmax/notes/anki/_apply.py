@@ -17,7 +17,16 @@ from ._identity import identity_of, new_ids
 from ._plan import Action, Plan
 from ._state import Identity, State
 from ._steps import step
-from ._writeback import Edit, Editor, check_unchanged, check_writable, sweep, write_edit
+from ._writeback import Edit, Editor, check_unchanged, check_writable, sweep, write_edits
+
+_UNPLACED = (
+    "the card is in Anki with the id {}, but was edited in the meantime, so the id is not in the file yet. Run the "
+    "same command again"
+)
+_REFUSED = (
+    "its ids could not be written: {}. They are kept, and its cards are in Anki; when that is repaired, run the same "
+    "command again"
+)
 
 Progress = Callable[[str, float | None], None]
 
@@ -78,19 +87,16 @@ def apply_plan(
     works, problems = _outcome(works, applied, state)
     failed = {id(work) for work in works if _key(work) in applied.problems}
     edits = _file_edits(works, plan)
-    unplaced: set[int] = set()
-    for i, edit in enumerate(edits):
-        progress("writing ids into the notes", i / len(edits))
-        for note, note_id in _written(editor, edit, problems):
-            unplaced.add(note_id)
-            problems.append(
-                Problem(
-                    note.path,
-                    note.line,
-                    f"the card is in Anki with the id {note_id}, but was edited in the meantime, so the id is not in "
-                    "the file yet. Run the same command again",
-                )
-            )
+    progress("writing ids into the notes", None)
+    written = write_edits(editor, edits)
+    problems += [Problem(path, 1, _REFUSED.format(why)) for path, why in written.errors]
+    refused = {path for path, _ in written.errors}
+    problems += [
+        Problem(note.path, note.line, _UNPLACED.format(note_id))
+        for note, note_id in written.unplaced
+        if note.path not in refused
+    ]
+    unplaced = {note_id for _, note_id in written.unplaced}
     settled = [
         (replace(_identity(work), written=work.id not in unplaced), work.base)
         for work in works
@@ -187,19 +193,3 @@ def _file_edits(works: list[Action], plan: Plan) -> list[Edit]:
         else:
             erased[work.path].append(work.id)
     return [Edit(path, plan.sources[path], tuple(ids[path]), tuple(erased[path])) for path in sorted({*ids, *erased})]
-
-
-def _written(editor: Editor, edit: Edit, problems: list[Problem]) -> list[tuple[DesiredNote, int]]:
-    """Write one file; where the system refuses, its ids wait in the state and the others are written all the same."""
-    try:
-        return write_edit(editor, edit)
-    except OSError as error:
-        problems.append(
-            Problem(
-                edit.path,
-                1,
-                f"its ids could not be written: {error.strerror or error}. They are kept, and its cards are in Anki; "
-                "when that is repaired, run the same command again",
-            )
-        )
-        return list(edit.ids)

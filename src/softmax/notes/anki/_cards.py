@@ -43,7 +43,8 @@ class Medium(NamedTuple):
 class DesiredNote:
     """A note as the vault wants it: fields are HTML, tags and deck are Anki's; `id` is None until it has one.
 
-    `path` and `line` say where its source stands; `offset` is the position in the text at which the source begins.
+    `path` and `line` say where its source stands; `offset` is the position in the text at which the source begins, and
+    `source` a hash of what it says in Markdown.
     """
 
     path: str
@@ -55,6 +56,7 @@ class DesiredNote:
     deck: str
     id: int | None = None
     media: tuple[Medium, ...] = ()
+    source: str = ""
 
     @property
     def front(self) -> str:

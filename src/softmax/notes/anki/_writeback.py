@@ -15,12 +15,13 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..._errors import NotesError
 from ._cards import DesiredNote
 from ._steps import step
 
+_FEW = 8  # files up to which each is brought to the disk on its own
 _PART = re.compile(r"\.\d+-[0-9a-f]{8}\.part$")
 
 
@@ -83,37 +84,63 @@ def check_writable(root: Path, paths: Collection[str]) -> None:
             )
 
 
-def write_edit(editor: Editor, edit: Edit) -> list[tuple[DesiredNote, int]]:
-    """Write the ids of one file and return those that could not be placed.
+def write_edits(editor: Editor, edits: Sequence[Edit]) -> Written:
+    """Write the ids of many files.
 
     A file that has changed since it was read is read again, and a note is found by what it says; an edit that falls
-    into the moment of writing has the file read once more.
+    into the moment of writing has the file read once more. All files are on the disk before the first is replaced; that
+    is asked of the system once for many, since for each it takes longer than all the rest.
     """
+    unplaced: list[tuple[DesiredNote, int]] = []
+    errors: list[tuple[str, str]] = []
+    waiting = list(edits)
     for _ in range(5):
-        place = Path(os.path.realpath(editor.root / edit.path))
-        try:
-            raw = place.read_bytes()
-        except FileNotFoundError:
-            return list(edit.ids)
-        lost: list[tuple[DesiredNote, int]] = []
-        if hash_bytes(raw) == edit.source:
-            ids = {note.offset: note_id for note, note_id in edit.ids}
-        else:
-            ids = {}
-            offsets = editor.offsets(edit.path, raw, [note for note, _ in edit.ids])
-            for (note, note_id), offset in zip(edit.ids, offsets, strict=True):
-                if offset is None:
-                    lost.append((note, note_id))
-                else:
-                    ids[offset] = note_id
-        new = editor.edited(edit.path, raw, ids, edit.erased)
-        if new == raw or _replace(place, raw, new):
-            return lost
-    return list(edit.ids)
+        ready = []
+        for edit in waiting:
+            try:
+                lost, prepared = _prepare(editor, edit, sync=len(waiting) <= _FEW or not hasattr(os, "sync"))
+            except OSError as error:
+                lost, prepared = list(edit.ids), None
+                errors.append((edit.path, error.strerror or str(error)))
+            unplaced += lost
+            ready += [prepared] if prepared else []
+        if len(waiting) > _FEW and hasattr(os, "sync"):
+            step("file: sync all")
+            os.sync()
+        waiting = []
+        for prepared in ready:
+            try:
+                if not prepared.put():
+                    waiting.append(prepared.edit)
+            except OSError as error:
+                unplaced += prepared.edit.ids
+                errors.append((prepared.edit.path, error.strerror or str(error)))
+        if not waiting:
+            break
+    unplaced += [pair for edit in waiting for pair in edit.ids]
+    return Written(unplaced, errors)
 
 
-def _replace(place: Path, old: bytes, new: bytes) -> bool:
-    """Put a file in the place of another, if that still holds `old`; say whether it did."""
+def _prepare(editor: Editor, edit: Edit, *, sync: bool) -> tuple[list[tuple[DesiredNote, int]], _Prepared | None]:
+    """Write the new file beside the old one; return the ids that have no place in it, and what is to be renamed."""
+    place = Path(os.path.realpath(editor.root / edit.path))
+    try:
+        old = place.read_bytes()
+    except FileNotFoundError:
+        return list(edit.ids), None
+    lost: list[tuple[DesiredNote, int]] = []
+    ids = {note.offset: note_id for note, note_id in edit.ids}
+    if hash_bytes(old) != edit.source:
+        ids = {}
+        offsets = editor.offsets(edit.path, old, [note for note, _ in edit.ids])
+        for pair, offset in zip(edit.ids, offsets, strict=True):
+            if offset is None:
+                lost.append(pair)
+            else:
+                ids[offset] = pair[1]
+    new = editor.edited(edit.path, old, ids, edit.erased)
+    if new == old:
+        return lost, None
     temporary = place.with_name(f".{place.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         step("file: create")
@@ -121,21 +148,48 @@ def _replace(place: Path, old: bytes, new: bytes) -> bool:
             step("file: write")
             file.write(new)
             file.flush()
-            step("file: sync")
-            os.fsync(file.fileno())
+            if sync:
+                step("file: sync")
+                os.fsync(file.fileno())
         shutil.copymode(place, temporary)
-        step("file: check")
-        if place.read_bytes() != old:
-            temporary.unlink()
-            return False
-        step("file: rename")
-        os.replace(temporary, place)
-        step("file: renamed")
+        step("file: written")
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
-    return True
+    return lost, _Prepared(edit, place, temporary, old)
+
+
+class _Prepared(NamedTuple):
+    """A new file that is ready to take the place of the one that held `old`."""
+
+    edit: Edit
+    place: Path
+    temporary: Path
+    old: bytes
+
+    def put(self) -> bool:
+        """Rename it, if the file still holds what it was made from; say whether it did."""
+        try:
+            step("file: check")
+            if self.place.read_bytes() != self.old:
+                self.temporary.unlink()
+                return False
+            step("file: rename")
+            os.replace(self.temporary, self.place)
+            step("file: renamed")
+        except BaseException:
+            with suppress(OSError):
+                self.temporary.unlink()
+            raise
+        return True
+
+
+class Written(NamedTuple):
+    """What could not be written: notes without a place for their id, and files that the system refused, with why."""
+
+    unplaced: list[tuple[DesiredNote, int]]
+    errors: list[tuple[str, str]]
 
 
 def sweep(root: Path, paths: Collection[str]) -> None:
