@@ -10,6 +10,9 @@ from ._parse import Parser, symbol_name
 from ._tokens import Token
 
 
+_ENDS = frozenset({"amp", "row", "close", "rbrace", "end", "quad", "text"})
+
+
 def _scripts(p: Parser) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
     lower = upper = None
     while (token := p.peek()) is not None and token.kind in ("sub", "sup"):
@@ -42,7 +45,7 @@ def big_operator(p: Parser) -> Node:
     if p._ends() and not p.is_sign():
         raise MalformedError(f"there is nothing under \\{op}", start, p.last_end())
     body = p.signed_term()
-    while p.is_sign() and op in ("sum", "prod"):
+    while p.is_sign() and op in ("sum", "prod") and _names_again(p, names):
         p.reading.ambiguous.add("sum")
         if "sum" not in p.reading.wide:
             break
@@ -50,6 +53,25 @@ def big_operator(p: Parser) -> Node:
         p.at += 1
         body = ast.Add(body, p.term(), sign, start=body.start, end=p.last_end())
     return ast.Big(op, tuple(names), lower, upper, tuple(where), body, start=start, end=p.last_end())
+
+
+def _names_again(p: Parser, names: list[str]) -> bool:
+    """Whether the term behind the sign here uses a bound name: then the sum may have been meant to go on."""
+    from ._factors import _top
+
+    for index in _top(p, p.at + 1, p.stop):
+        token = p.tokens[index]
+        if token.kind == "char" and token.text in "+-,;" or token.kind in _ENDS:
+            return False
+        if token.kind == "macro" and (token.text in RELATIONS or token.text in ("sum", "prod")):
+            return False
+        if token.kind == "lbrace":
+            inside = p.tokens[index : p.matching(index)]
+            if any(part.kind == "letter" and symbol_name(part) in names for part in inside):
+                return True
+        if token.kind == "letter" and symbol_name(token) in names:
+            return True
+    return False
 
 
 def _bound_names(p: Parser) -> tuple[list[str], Node | None, list[Node]]:

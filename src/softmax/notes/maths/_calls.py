@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _ast as ast
+from . import _chance
 from . import _dual as dual
 from ._dual import Array, Dual
 from ._errors import NotUnderstoodError
@@ -35,6 +36,8 @@ def call(ev: Evaluator, node: ast.Call) -> Val:
         if definition is None or len(definition.parameters) != 1:
             raise NotUnderstoodError(f"{node.name} is not defined in this note", node.start, node.end)
         args = [ev.value(ast.Sym(definition.parameters[0]))]
+    elif node.name in ("kl", "H") and all(isinstance(arg, ast.Sym) and arg.name.lower() in ev.scope.laws for arg in node.args):
+        args = [Val(_chance.law(ev, arg.name.lower()), 1) for arg in node.args]  # type: ignore[attr-defined]
     else:
         args = [ev.value(arg) for arg in node.args]
     if not node.primes:

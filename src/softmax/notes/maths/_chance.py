@@ -23,9 +23,9 @@ def expectation(ev: Evaluator, node: ast.Expect) -> Val:
     """E, Var or Cov over a joint law of the random names with finitely many outcomes."""
     from ._evaluate import Val
 
-    if node.op == "E" and node.over and node.law and set(node.over) <= ev.scope.support_names:
-        law = ast.Prob(node.law, tuple(ast.Event("var", (name,)) for name in node.over))
-        total = ast.Big("sum", node.over, None, None, (), ast.Mul(law, node.args[0]))
+    if node.op == "E" and node.over and node.law.lower() in ev.scope.laws:
+        weight = ast.Prob(node.law.lower(), tuple(ast.Event("var", (name,)) for name in node.over))
+        total = ast.Big("sum", node.over, None, None, (), ast.Mul(weight, node.args[0]))
         return ev.value(total)
     if node.law and not node.over:
         raise NotUnderstoodError("an expectation whose variable is not named", node.start, node.end)
@@ -93,8 +93,7 @@ def probability(ev: Evaluator, node: ast.Prob) -> Val:
     count = SUPPORT ** len(names)
     if count > 250:
         raise NotUnderstoodError("a law of too many variables", node.start, node.end)
-    raw = np.exp(ev.domains.table(f"law {node.name}", (ev.points, count)))
-    weights = raw / raw.sum(axis=-1, keepdims=True)  # (points, outcomes)
+    weights = law(ev, node.name)
     outcomes = np.arange(count)
     digits = {name: outcomes // SUPPORT**place % SUPPORT for place, name in enumerate(names)}
     given = _happens(ev, node.given, digits)
@@ -102,6 +101,14 @@ def probability(ev: Evaluator, node: ast.Prob) -> Val:
     top = np.sum(weights * both, axis=-1)
     bottom = np.sum(weights * given, axis=-1)
     return Val(top / bottom)
+
+
+def law(ev: Evaluator, name: str) -> Any:
+    """The joint law of that name: (points, outcomes)."""
+    from ._evaluate import SUPPORT
+
+    raw = np.exp(ev.domains.table(f"law {name}", (ev.points, SUPPORT ** len(ev.scope.laws[name]))))
+    return raw / raw.sum(axis=-1, keepdims=True)
 
 
 def _happens(ev: Evaluator, events: tuple[ast.Event, ...], digits: dict[str, Any]) -> Any:

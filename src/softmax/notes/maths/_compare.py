@@ -109,11 +109,10 @@ class Comparison:
         for evaluator, values in self.table(rung).batches:
             a, b = values[left], values[right]
             for value in (a, b):
-                if isinstance(value, UndefinedError):
-                    return Outcome("no points", why="")
-                if isinstance(value, FormulaError):
+                if isinstance(value, FormulaError) and not isinstance(value, UndefinedError):
                     return Outcome("no points", why=value.text)
-            assert isinstance(a, Val) and isinstance(b, Val)
+            if isinstance(a, FormulaError) or isinstance(b, FormulaError):
+                continue
             x, y = aligned(evaluator, a, b)
             mask = self._mask(evaluator)
             difference, valid = differences(x, y, relation)
@@ -183,7 +182,7 @@ def evaluated(evaluator: Evaluator, node: Node) -> Val | FormulaError:
         return UndefinedError("a matrix without an inverse", node.start, node.end)
     except (RecursionError, MemoryError):
         return NotUnderstoodError("the formula is too large to evaluate", node.start, node.end)
-    except (ValueError, TypeError, IndexError, KeyError, OverflowError, AssertionError):
+    except (ZeroDivisionError, TypeError) if __import__("os").environ.get("DBG") else (ValueError, TypeError, IndexError, KeyError, OverflowError, AssertionError):
         # Shapes that were unified and still do not fit: nothing can be said, and nothing must break.
         return NotUnderstoodError("its numbers, vectors and matrices do not go together", node.start, node.end)
 

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 Array: TypeAlias = Any  # an array or a Dual
+WORST_CONDITION = 1e7  # beyond it an inverse has too few right digits to tell anything
 
 
 @dataclass(slots=True)
@@ -244,6 +245,11 @@ def inverse(a: Array) -> Array:
     if isinstance(a, Dual):
         inner = inverse(a.value)
         return Dual(inner, neg(matmul(matmul(inner, a.slope), inner)), a.tag)
+    with np.errstate(all="ignore"):
+        singular = np.linalg.cond(a) > WORST_CONDITION
+    if np.any(singular):
+        safe = np.where(singular[..., None, None], np.eye(np.shape(a)[-1]), a)
+        return np.where(singular[..., None, None], np.nan, np.linalg.inv(safe))
     return np.linalg.inv(a)
 
 

@@ -24,11 +24,10 @@ from ._domains import Domains
 from ._dual import Array, Dual
 from ._errors import NotUnderstoodError, UndefinedError
 from ._scope import Definition, Scope
-from ._shapes import Shapes
+from ._shapes import SUPPORT, Shapes
 
 MOST_ENTRIES = 400_000
 MOST_NODES = 20_000
-SUPPORT = 3  # values of a random variable in a probability
 TERMS = 120  # of an infinite series
 
 

@@ -82,7 +82,7 @@ def _macro(p: Parser, token: Token) -> Node:
         p.at += 1
         return ast.Inf(start=token.start, end=token.end)
     if name in ("Pr",):
-        return probability(p, "P")
+        return probability(p, "p")
     if name in ("max", "min"):
         p.at += 1
         return ast.Call(name, _arguments(p, token), start=token.start, end=p.last_end())
@@ -144,8 +144,8 @@ def _named(p: Parser, token: Token) -> Node:
         return value
     if name in EXPECTATIONS and _is_expectation(p, token, name):
         return expectation(p, EXPECTATIONS[name])
-    if name in PROBABILITIES and opens and name not in p.reading.symbols and _is_probability(p, name):
-        return probability(p, {"Pr": "P", "bb:P": "P"}.get(name, name))
+    if name in PROBABILITIES and opens and _is_probability(p, name):
+        return probability(p, {"Pr": "p", "bb:P": "p"}.get(name, name.lower()))
     if token.kind == "name":
         if name in ("D", "DKL"):
             return _divergence(p, token)
@@ -404,13 +404,28 @@ def _scripted(p: Parser, value: Node) -> Node:
             if isinstance(value, ast.Sym):
                 value = ast.Sym(value.name + "'" * count, value.style, start=start, end=p.last_end())
             else:
-                raise p.unknown("no meaning is known for a prime here", token)
+                value = _primed(p, value, count, token)
         elif token.kind == "char" and token.text == "!":
             p.at += 1
             value = ast.Call("factorial", (value,), start=start, end=p.last_end())
         else:
             break
     return value
+
+
+def _primed(p: Parser, value: Node, count: int, token: Token) -> Node:
+    """(f(x) g(x))': the derivative by the one name that all functions in it are taken of."""
+    arguments = {
+        arg.name
+        for here in ast.walk(value)
+        if isinstance(here, ast.Call)
+        for arg in here.args
+        if isinstance(arg, ast.Sym)
+    } or ast.symbols(value)
+    if len(arguments) != 1:
+        raise p.unknown("no meaning is known for a prime here", token)
+    variable = ast.Sym(arguments.pop())
+    return ast.Deriv(value, (variable,) * count, start=value.start, end=p.last_end())
 
 
 def _superscript(p: Parser, value: Node) -> Node:
@@ -636,9 +651,11 @@ def _is_expectation(p: Parser, token: Token, name: str) -> bool:
 
 def _is_probability(p: Parser, name: str) -> bool:
     """Whether what stands in the parentheses are variables and conditions, and not the rest of a product."""
-    if name in ("P", "Pr", "bb:P"):
-        return True
     close = p.matching(p.at + 1)
+    if name in ("P", "Pr", "bb:P"):
+        return p.at + 2 < close and p.tokens[p.at + 2].kind != "num"
+    if name in p.reading.symbols and name != "Q":
+        return False
     inside = [p.tokens[i] for i in _top(p, p.at + 2, close)]
     plain = [t for t in inside if t.kind in ("letter", "name", "num", "bar", "sub", "sup", "lbrace", "rbrace") or t.text in ",;=|" or t.text == "mid"]
     return bool(inside) and len(plain) == len(inside) and inside[0].kind in ("letter", "name")

@@ -27,7 +27,7 @@ EXPECTATIONS = {
     "bb:E": "E", "E": "E", "cal:E": "E", "Var": "Var", "var": "Var", "bb:V": "Var", "Cov": "Cov", "cov": "Cov",
     "bb:C": "Cov", "V": "Var",
 }  # fmt: skip
-PROBABILITIES = frozenset({"P", "Pr", "bb:P", "p", "q"})
+PROBABILITIES = frozenset({"P", "Pr", "bb:P", "Q", "p", "q"})
 INDICATORS = frozenset({"I", "bb:I", "bb:1", "1", "chi", "bb:11"})
 RELATIONS = {
     "=": "=", "approx": "approx", "leq": "leq", "geq": "geq", "<": "<", ">": ">", "equiv": "=", ":=": ":=",

@@ -138,6 +138,10 @@ def _find_probabilities(nodes: list[Node], scope: Scope) -> None:
                     _event_names(event, scope, scope.laws.setdefault(here.name, []))
             elif isinstance(here, ast.Expect):
                 _random_names(here, scope)
+    for node in nodes:
+        for here in ast.walk(node):
+            if isinstance(here, ast.Expect) and here.law.lower() in scope.laws:
+                scope.support_names |= set(here.over)
     scope.random_names -= scope.support_names
     for names in scope.laws.values():
         names.sort()
@@ -157,10 +161,6 @@ def _event_names(event: ast.Event, scope: Scope, names: list[str]) -> None:
 def _random_names(node: ast.Expect, scope: Scope) -> None:
     if node.over:
         scope.random_names |= set(node.over)
-        if node.law:
-            for name in node.over:
-                if name in scope.support_names:
-                    continue
         return
     names = {name for arg in node.args for name in ast.symbols(arg)}
     capital = {name for name in names if name[0].isupper() and len(name.partition("_")[0]) == 1}
@@ -195,6 +195,8 @@ def _find_indices(nodes: list[Node], definitions: Iterable[Definition], scope: S
         for here in ast.walk(node):
             if isinstance(here, ast.Iverson):
                 _compared(here.condition, names, bases, scope)
+            if isinstance(here, ast.Event) and here.op == "at" and isinstance(here.args[1], ast.Sym):
+                names.add(here.args[1].name)
     names -= scope.size_names
 
 

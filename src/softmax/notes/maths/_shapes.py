@@ -18,6 +18,7 @@ from ._names import ELEMENTWISE
 from ._scope import Scope, is_index_use
 
 MOST_GUESSES = 160
+SUPPORT = 3  # values of a random variable in a probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,8 +340,10 @@ class _Walker:
             if node.name in self.scope.functions and len(self.scope.functions[node.name].parameters) == 1:
                 return self._function_value(node.name, node)
             raise NotUnderstoodError(f"{node.name} is not defined in this note", node.start, node.end)
-        args = [self.walk(arg) for arg in node.args]
         name = node.name
+        if name in ("kl", "H") and all(isinstance(arg, ast.Sym) and arg.name.lower() in self.scope.laws for arg in node.args):
+            return SCALAR
+        args = [self.walk(arg) for arg in node.args]
         if name in ELEMENTWISE or (name == "sigma" and "sigma" not in self.scope.functions):
             return Shape(args[0].sizes, args[0].row)
         if name in ("softmax", "logsoftmax"):
@@ -555,6 +558,8 @@ class _Walker:
         assert isinstance(event, ast.Event)
         if event.op == "at":
             self.scalar(event.args[1], "a value")
+            if isinstance(event.args[1], ast.Sym) and event.args[1].name in self.scope.index_names:
+                self.shapes.fixed[self.shapes.find(self.shapes.index(event.args[1].name))] = SUPPORT
         for arg in event.args:
             if isinstance(arg, ast.Event):
                 self._event(arg)

@@ -87,6 +87,7 @@ class Surroundings:
     display: str = ""
 
     near: bool = False  # only definitions of the same section
+    shapeless: bool = False  # without the sizes that the note declares
 
     def definitions(self) -> dict[str, Definition]:
         return self.knowledge.at(self.at, self.section if self.near else None)
@@ -108,10 +109,12 @@ def check_chain(chain: Chain, around: Surroundings) -> ChainResult:
             if other.fits:
                 other.wide = frozenset(ways)
                 return other
-    if checker.uses_far_definitions():
-        other = Checker(chain, replace(around, near=True), frozenset()).run()
-        if other.fits:
-            return other
+    refuted = any(step.verdict == "refuted" for step in result.steps)
+    for shapeless in (False,) if refuted else (False, True):
+        if shapeless or checker.uses_far_definitions():
+            other = Checker(chain, replace(around, near=True, shapeless=shapeless), frozenset()).run()
+            if other.fits:
+                return other
     return result
 
 
@@ -134,9 +137,9 @@ class Checker:
         if self.around.near:
             return False
         if self.scope is None:
-            return bool(self.around.knowledge.definitions or self.around.knowledge.shapes)
+            return bool(self.around.knowledge.definitions)
         used = [*self.scope.variables.values(), *self.scope.functions.values()]
-        return bool(self.scope.declared) or any(definition.section != self.around.section for definition in used)
+        return any(definition.section != self.around.section for definition in used)
 
     def read(self, tokens: list[Token]) -> tuple[Node | None, FormulaError | None, list[Problem]]:
         """Read one expression."""
@@ -239,7 +242,7 @@ class Checker:
         present = [node for node in used if node is not None]
         knowledge = self.around.knowledge
         definitions = self.around.definitions()
-        read, scope = build_scope([*present, *conditions], definitions, knowledge.domains, {} if self.around.near else knowledge.shapes)
+        read, scope = build_scope([*present, *conditions], definitions, knowledge.domains, {} if self.around.shapeless else knowledge.shapes)
         conditions = read[len(present) :]
         read = read[: len(present)]
         members: list[Node | None] = [None] * len(nodes)
@@ -258,12 +261,23 @@ class Checker:
             name: len(scope.declared[name]) if name in scope.declared else _least_rank(name, bodies)
             for name in _names(read, scope)
         }
-        shapes = find_shapes([*equalities, *conditions], scope, start)
+        shapes = self._shapes([*equalities, *conditions], scope, start, bodies)
         self.scope, self.shapes = scope, shapes
         comparison = Comparison(
             members, conditions, scope, shapes, free_indices([*members, *conditions], scope), independent=knowledge.independent
         )
         return comparison
+
+    def _shapes(self, nodes: list[Node], scope: Scope, start: dict[str, int], bodies: list[Node]) -> Shapes:
+        """The least shapes that fit; beside vectors capital letters are matrices if that fits."""
+        if any(_is_linear_algebra(body) for body in bodies):
+            capitals = {name: 2 for name, rank in start.items() if name in _MATRICES and name not in scope.declared}
+            if capitals:
+                try:
+                    return find_shapes(nodes, scope, {**start, **capitals})
+                except FormulaError:
+                    pass
+        return find_shapes(nodes, scope, start)
 
     def _conditions(self) -> list[Node]:
         out = []
@@ -342,7 +356,8 @@ class Checker:
             return f"{head[0]} stands on both sides: an equation or an assignment, and no identity"
         for one, other, node in ((a, b, right), (b, a, left)):
             if isinstance(node, ast.Num) and one and not other:
-                if node.value == 0 or not _has_function(left if node is right else right):
+                equation = node.value == 0 and step.relation in ("=", ":=")
+                if equation or not _has_function(left if node is right else right):
                     return "a condition on its names, and no identity"
         if (a - b) and (b - a) and step.relation in ("=", ":="):
             names = ", ".join(sorted(shown_names(a - b)) + sorted(shown_names(b - a)))
@@ -352,7 +367,8 @@ class Checker:
         if ((a - b) or (b - a)) and (isinstance(left, ast.Sym | ast.Sub) or isinstance(right, ast.Sym | ast.Sub)):
             bare = left if isinstance(left, ast.Sym | ast.Sub) else right
             base = bare.base if isinstance(bare, ast.Sub) else bare
-            if isinstance(base, ast.Sym) and base.name not in scope.variables and base.name not in scope.index_names:
+            known = set(scope.variables) | scope.index_names | (a & b)
+            if isinstance(base, ast.Sym) and base.name not in known:
                 return f"nothing in the note says what {base.name} is"
         return ""
 
@@ -383,6 +399,19 @@ class Checker:
             step.outcome = Outcome("fails", 1, difference, {"left": sign * exact, "right": sign * float(right.value), "point": {}})
 
 
+_MATRICES = frozenset("A B M W X Q U V P H J R S Z Y Sigma Lambda Theta Omega Phi Psi".split())
+
+
+def _is_linear_algebra(node: Node) -> bool:
+    kinds = (ast.Transpose, ast.Norm, ast.Grad)
+    return any(
+        isinstance(here, kinds)
+        or (isinstance(here, ast.Sym) and here.style == "bold")
+        or (isinstance(here, ast.Call) and here.name in ("tr", "det", "diag"))
+        for here in ast.walk(node)
+    )
+
+
 def _rounded(exact: float, right: ast.Num) -> bool:
     """Whether 1200 is 1234 rounded at some of its final zeros."""
     digits = right.text.rstrip("0")
@@ -405,7 +434,7 @@ def _bare(tokens: list[Token]) -> set[str]:
         if token.kind in ("letter", "name"):
             following = tokens[index + 1] if index + 1 < len(tokens) else None
             before = tokens[index - 1] if index else None
-            scripted = before is not None and before.kind == "sup"
+            scripted = before is not None and (before.kind == "sup" or before.text == "sim")
             in_group = (
                 before is not None and before.kind == "lbrace" and index > 1 and tokens[index - 2].kind == "sup"
                 and following is not None and following.kind == "rbrace"
