@@ -7,7 +7,7 @@ knows them by GUID, and a file without its id is told from a card that is new.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ..._errors import NotesError
@@ -33,11 +33,16 @@ Progress = Callable[[str, float | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a sync did: `ids` counts those written into files, `problems` tell what could not be done."""
+    """What a sync did.
+
+    `ids` counts those written into files, `problems` tell what could not be done, `sources` are the hashes of the files
+    that were written.
+    """
 
     plan: Plan
     ids: int
     problems: tuple[Problem, ...]
+    sources: Mapping[str, str]
 
 
 def apply_plan(
@@ -111,7 +116,7 @@ def apply_plan(
     if settled or gone:
         state.settle(plan.target, settled, gone)
     backend.finish({identity.id for identity, _ in settled if identity.written})
-    return Outcome(plan, sum(len(edit.ids) for edit in edits) - len(unplaced), tuple(problems))
+    return Outcome(plan, sum(len(edit.ids) for edit in edits) - len(unplaced), tuple(problems), written.sources)
 
 
 def _edits(action: Action) -> bool:

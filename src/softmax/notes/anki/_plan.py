@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -172,7 +172,13 @@ def _kept_json(kept: Kept) -> dict[str, Any]:
 
 
 def make_plan(
-    desired: Desired, state: State, backend: Backend, *, prefer: Prefer = "", prune: bool = False, scope: str = ""
+    desired: Desired,
+    state: State,
+    backend: Backend,
+    *,
+    prefer: Prefer = "",
+    prune: bool = False,
+    scope: Sequence[str] = ("",),
 ) -> Plan:
     """Compare what the vault wants with what the target holds.
 
@@ -183,7 +189,7 @@ def make_plan(
     prune
         Delete notes whose card is in the vault no longer.
     scope
-        The one file that was read, where it was not the whole vault.
+        The files and folders that were read, "" being the whole vault: of others no card is missed.
     """
     identities = state.identities()
     bases = state.bases(backend.name)
@@ -205,7 +211,7 @@ def make_plan(
     problems = list(desired.problems)
     for note in notes:
         held = there.find(note.id)
-        problem = _problem(note, held, kinds)
+        problem = unfit(note, held, kinds)
         if problem:
             problems.append(Problem(note.path, note.line, problem))
             continue
@@ -268,7 +274,7 @@ def _front(note: AnkiNote | None) -> str:
     return "" if note is None else next(iter(note.fields.values()), "")
 
 
-def _problem(note: DesiredNote, held: AnkiNote | None, kinds: Mapping[str, NoteType]) -> str | None:
+def unfit(note: DesiredNote, held: AnkiNote | None, kinds: Mapping[str, NoteType]) -> str | None:
     """Say why a note cannot be synced, and what to do."""
     kind = kinds.get(note.type)
     if kind is None:
@@ -343,7 +349,7 @@ def _orphans(
     identities: Iterable[Any],
     bases: Mapping[int, Any],
     wanted: set[int],
-    scope: str,
+    scope: Sequence[str],
 ) -> list[Orphan]:
     """Return the notes that were synced to the target and that no file names any more."""
     return [
@@ -352,5 +358,5 @@ def _orphans(
         if identity.id in bases
         and identity.id not in desired.ids
         and identity.id not in wanted
-        and (not scope or identity.path == scope)
+        and any(not part or identity.path == part or identity.path.startswith(f"{part}/") for part in scope)
     ]

@@ -93,6 +93,7 @@ def write_edits(editor: Editor, edits: Sequence[Edit]) -> Written:
     """
     unplaced: list[tuple[DesiredNote, int]] = []
     errors: list[tuple[str, str]] = []
+    sources: dict[str, str] = {}
     waiting = list(edits)
     for _ in range(5):
         ready = []
@@ -110,7 +111,9 @@ def write_edits(editor: Editor, edits: Sequence[Edit]) -> Written:
         waiting = []
         for prepared in ready:
             try:
-                if not prepared.put():
+                if prepared.put():
+                    sources[prepared.edit.path] = prepared.source
+                else:
                     waiting.append(prepared.edit)
             except OSError as error:
                 unplaced += prepared.edit.ids
@@ -118,7 +121,7 @@ def write_edits(editor: Editor, edits: Sequence[Edit]) -> Written:
         if not waiting:
             break
     unplaced += [pair for edit in waiting for pair in edit.ids]
-    return Written(unplaced, errors)
+    return Written(unplaced, errors, sources)
 
 
 def _prepare(editor: Editor, edit: Edit, *, sync: bool) -> tuple[list[tuple[DesiredNote, int]], _Prepared | None]:
@@ -157,16 +160,17 @@ def _prepare(editor: Editor, edit: Edit, *, sync: bool) -> tuple[list[tuple[Desi
         with suppress(OSError):
             temporary.unlink()
         raise
-    return lost, _Prepared(edit, place, temporary, old)
+    return lost, _Prepared(edit, place, temporary, old, hash_bytes(new))
 
 
 class _Prepared(NamedTuple):
-    """A new file that is ready to take the place of the one that held `old`."""
+    """A new file, of hash `source`, that is ready to take the place of the one that held `old`."""
 
     edit: Edit
     place: Path
     temporary: Path
     old: bytes
+    source: str
 
     def put(self) -> bool:
         """Rename it, if the file still holds what it was made from; say whether it did."""
@@ -186,10 +190,15 @@ class _Prepared(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What could not be written: notes without a place for their id, and files that the system refused, with why."""
+    """What came of it.
+
+    `unplaced` are notes without a place for their id, `errors` files that the system refused, with why, and `sources`
+    the hashes of those that were written.
+    """
 
     unplaced: list[tuple[DesiredNote, int]]
     errors: list[tuple[str, str]]
+    sources: dict[str, str]
 
 
 def sweep(root: Path, paths: Collection[str]) -> None:
