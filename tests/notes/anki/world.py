@@ -7,14 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from softmax.notes.anki._apply import Outcome, apply_plan
+from softmax.notes.anki import Plan, Target, plan_vault, sync_vault
+from softmax.notes.anki._apply import Outcome
 from softmax.notes.anki._backend import Backend
 from softmax.notes.anki._cards import AnkiNote
-from softmax.notes.anki._collection import AbsentCollection, AnkiCollection
-from softmax.notes.anki._plan import Plan, make_plan
-from softmax.notes.anki._state import open_state
-
-from .toy import ToyEditor
+from softmax.notes.anki._collection import AnkiCollection
 
 
 class World:
@@ -26,9 +23,7 @@ class World:
         self.collection = place / "cards.anki2"
         self.vault.mkdir(parents=True, exist_ok=True)
         self._backend = backend
-
-    def backend(self) -> Backend:
-        return AnkiCollection(self.collection, self.vault) if self._backend is None else self._backend()
+        self._after: Callable[[Any], None] | None = None
 
     def names(self) -> list[str]:
         return sorted(path.relative_to(self.vault).as_posix() for path in self.vault.rglob("*.md"))
@@ -41,47 +36,43 @@ class World:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode())
 
-    def desired(self):
-        editor = ToyEditor(self.vault)
-        return editor.desired(), editor
-
     def forget(self) -> None:
         """Lose the state."""
         shutil.rmtree(self.vault / ".softmax")
 
+    def open(self, root: Path, settings: Any, *, write: bool) -> Backend:
+        """Open the target, as `Target` does."""
+        if self._backend is None:
+            backend = Target(self.collection).open(root, settings, write=write)
+        else:
+            backend = self._backend()
+        if self._after is not None:
+            after, close = self._after, backend.close
+            backend.close = lambda: (after(backend), close())
+        return backend
+
     def plan(self, **options: Any) -> Plan:
-        """Make a plan, as `softmax notes plan` does: where there is no collection, none is made."""
-        desired, _ = self.desired()
-        absent = self._backend is None and not self.collection.exists()
-        with open_state(self.vault, write=False) as state:
-            backend = AbsentCollection(self.collection, self.vault) if absent else self.backend()
-            try:
-                return make_plan(desired, state, backend, **options)
-            finally:
-                backend.close()
+        """Make a plan, as `softmax notes plan` does."""
+        return plan_vault([self.vault], self, **options)
 
     def sync(
         self,
         *,
         between: Callable[[], None] | None = None,
         after: Callable[[Any], None] | None = None,
-        expected: str | None = None,
         **options: Any,
     ) -> tuple[Plan, Outcome]:
         """Plan and apply; `between` is called between the two, `after` with the back-end at the end."""
-        with open_state(self.vault, write=True) as state:
-            backend = self.backend()
-            try:
-                desired, editor = self.desired()
-                plan = make_plan(desired, state, backend, **options)
-                if between is not None:
-                    between()
-                outcome = apply_plan(plan, state, backend, editor, expected=expected)
-                if after is not None:
-                    after(backend)
-                return plan, outcome
-            finally:
-                backend.close()
+
+        def agree(_: Plan) -> bool:
+            if between is not None:
+                between()
+            return True
+
+        self._after = after
+        outcome = sync_vault([self.vault], self, agree=agree, **options)
+        self._after = None
+        return outcome.plan, outcome
 
     def notes(self) -> list[AnkiNote]:
         """All notes of the collection."""

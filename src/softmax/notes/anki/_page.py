@@ -21,6 +21,7 @@ from ._plan import Action, Change, Kept, Plan
 MOST_NOTES = 2000  # shown on one page
 _MOST_BYTES = 4 << 20  # of an image within the page
 _MATHS = re.compile(r"\\\((.*?)\\\)|\\\[(.*?)\\\]", re.DOTALL)
+_ALIGNED = re.compile(r"\\begin\{(?:split|align|aligned|alignat|eqnarray)\b")
 _CLOZE = re.compile(r"\{\{c(\d+)::(.*?)(?:::([^:{}]*?))?\}\}", re.DOTALL)
 _SOURCE = re.compile(r'(<img\b[^>]*?\bsrc=")([^"]*)(")', re.IGNORECASE)
 _VOID = frozenset(("area", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"))
@@ -65,6 +66,8 @@ article > header { font-size: .85rem; opacity: .85; } .word { border: 1px solid;
   padding-top: .5rem; }
 .card h3 { font-size: .75rem; font-weight: 600; margin: 0; opacity: .7; text-transform: uppercase; }
 .cloze { color: #06c; font-weight: bold; } math[display="block"] { margin: .5rem 0; }
+mtable.aligned > mtr > mtd:nth-child(odd) { text-align: right; } mtable.aligned > mtr > mtd:nth-child(even) {
+  text-align: left; }
 pre.diff { background: #8881; font-size: .8rem; overflow-x: auto; padding: .5rem; white-space: pre-wrap; }
 del { background: var(--old); } ins { background: var(--new); text-decoration: none; }
 img { max-width: 100%; } .problem { border-left: .25rem solid #d73a49; padding-left: .75rem; }
@@ -289,8 +292,10 @@ def _converter() -> Callable[[str, bool], str]:
 
     def as_mathml(tex: str, display: bool) -> str:
         try:
-            return str(convert(tex.strip(), display="block" if display else "inline"))
+            made = str(convert(tex.strip(), display="block" if display else "inline"))
         except Exception:  # of many kinds, for what it cannot read
             return f"<code>{html.escape(tex)}</code>"
+        # Without this the columns of aligned equations are centred.
+        return made.replace("<mtable", '<mtable class="aligned"', 1) if _ALIGNED.match(tex.strip()) else made
 
     return as_mathml

@@ -29,6 +29,9 @@ from ._writeback import hash_bytes
 # Anywhere in a file, so that no id is thought to be gone from the vault while a mistake hides its card.
 _ANY_ID = re.compile(rb"ID: (\d{1,19})")
 
+# What Anki and this program write may lie in the vault too, and changes no card.
+_NO_MEDIA = (".anki2", ".anki2-wal", ".anki2-shm", ".anki2-journal", ".media.db2", ".apkg", ".json")
+
 Progress = Callable[[str, float | None], None]
 
 
@@ -143,6 +146,8 @@ def vault_marks(root: Path, paths: Iterable[str]) -> dict[str, str]:
     """Return for each file what changes when it does: the hash of a note, size and time of another file."""
     marks = {}
     for path in paths:
+        if path.lower().endswith(_NO_MEDIA):
+            continue
         try:
             if path.lower().endswith(".md"):
                 marks[path] = hash_bytes((root / path).read_bytes())
