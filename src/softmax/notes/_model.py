@@ -7,8 +7,10 @@ an edit of the file; `NoteFile.place` turns an offset into line and column.
 
 from __future__ import annotations
 
+import math
+import re
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -59,6 +61,15 @@ class Message:
     text: str
     suggestion: str | None = None
     end: Place | None = None
+
+
+class Heading(NamedTuple):
+    """A heading ``## title``: `start` is that of its line, `end` the end of the line."""
+
+    level: int
+    title: str
+    start: int
+    end: int
 
 
 class Segment(NamedTuple):
@@ -172,6 +183,20 @@ class NoteFile:
         """Offset of the first character of each line."""
         return line_starts(self.text)
 
+    @cached_property
+    def headings(self) -> tuple[Heading, ...]:
+        """The headings outside of code and of START/END blocks, in order."""
+        blocks = [entry.span for entry in self.entries if entry.kind == "block"]
+        starts = [
+            match.start()
+            for segment in self.segments
+            if segment.kind == "prose"
+            for match in _HEADING.finditer(self.text, max(0, segment.start - 1), segment.end)
+            if match.start() >= segment.start and not _within(match.start(), blocks)
+        ]
+        found = [match for start in starts if (match := _HEADING.match(self.text, start))]
+        return tuple(Heading(len(m["marks"]), m["title"].rstrip(" \t#"), m.start(), m.end()) for m in found)
+
     def place(self, offset: int) -> Place:
         """Return line and column of a position in the text."""
         line = bisect_right(self.line_starts, offset)
@@ -180,6 +205,14 @@ class NoteFile:
     def encode(self, text: str) -> bytes:
         """Return the bytes of a file with this text, and with a byte order mark where this one has it."""
         return (b"\xef\xbb\xbf" if self.bom else b"") + text.encode("utf-8", "surrogateescape")
+
+
+_HEADING = re.compile(r"^(?P<marks>#{1,6})[ \t]+(?P<title>[^\r\n]*)", re.MULTILINE)
+
+
+def _within(at: int, spans: Sequence[Span]) -> bool:
+    i = bisect_right(spans, (at, math.inf)) - 1
+    return i >= 0 and spans[i].end > at
 
 
 def line_starts(text: str) -> tuple[int, ...]:

@@ -1,9 +1,11 @@
 """From the bytes of notes to cards and messages: the format of the Obsidian_to_Anki plugin, and Obsidian's Markdown.
 
-`read_note` reads one file, `read_vault` a folder of them; `Edit` and its kin change a note's text and no other byte.
+`read_note` reads one file, `read_vault` a folder of them; `expand` shows what embeds show; `Edit` and its kin change a
+note's text and no other byte.
 """
 
 from ._edits import Edit, apply_edits, id_edit, removal_edits, write_edits
+from ._expand import Expansion, dependents, expand, shows
 from ._file import read_note
 from ._links import Links
 from ._tokens import tokenize
@@ -11,12 +13,16 @@ from ._vault import read_vault
 
 __all__ = [
     "Edit",
+    "Expansion",
     "Links",
     "apply_edits",
+    "dependents",
+    "expand",
     "id_edit",
     "read_note",
     "read_vault",
     "removal_edits",
+    "shows",
     "tokenize",
     "write_edits",
 ]

@@ -40,6 +40,7 @@ class Marks:
     tags: tuple[str, ...] | None = None
     frozen: dict[str, dict[str, str]] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)  # of all marks: no card of another style starts in one
+    _known: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def read(self) -> None:
         """Find everything."""
@@ -65,8 +66,16 @@ class Marks:
         return found + 1 if found >= 0 else -1
 
     def _line_end(self, at: int) -> int:
-        end = self.text.find("\n", at)
-        return len(self.text) if end < 0 else end
+        return self._next("\n", at)
+
+    def _next(self, what: str, at: int) -> int:
+        """Return where `what` stands next, or the end of the text; what was found is not looked for again."""
+        start, found = self._known.get(what, (0, -1))
+        if not start <= at <= found:
+            found = self.text.find(what, at)
+            found = len(self.text) if found < 0 else found
+            self._known[what] = (at, found)
+        return found
 
     def _values(self, word: str) -> Iterator[tuple[Span, Span]]:
         """Give (mark, value) of a line ``WORD: value`` or of ``WORD`` with its value in the next line."""
@@ -133,14 +142,16 @@ class Marks:
     def _read_frozen(self) -> None:
         """Read ``FROZEN - Type:`` and the fields in the lines below it, up to a blank line."""
         word = f"{self.settings.keywords.frozen} - "
+        stop = 0
         for at in self._lines_with(word):
+            if at < stop:
+                continue
             end = self._line_end(at)
             head = self.text[at + len(word) : end]
             if not head.rstrip().endswith(":"):
                 continue
             name = head.rstrip()[:-1]
-            stop = self.text.find("\n\n", end)
-            stop = len(self.text) if stop < 0 else stop
+            stop = self._next("\n\n", end)
             self.spans.append(Span(at, stop))
             fields = self.settings.note_types.get(name)
             if fields is None:
@@ -152,14 +163,16 @@ class Marks:
                     did_you_mean(name, self.settings.note_types),
                 )
                 continue
-            texts = self.frozen.setdefault(name, {})
             current = fields[0]
+            texts: dict[str, list[str]] = {part: [] for part in fields}
             for line in self.text[end + 1 : stop].split("\n"):
-                starts = [field for field in fields if line.startswith(f"{field}:")]
-                if starts:
-                    current = max(starts, key=len)
-                    line = line[len(current) + 1 :].strip()
-                texts[current] = f"{texts[current]}\n{line}" if texts.get(current) else line
+                starts = [part for part in fields if line.startswith(f"{part}:")]
+                current = max(starts, key=len, default=current)
+                texts[current].append(line[len(current) + 1 :].strip() if starts else line)
+            known = self.frozen.setdefault(name, {})
+            for part, found in texts.items():
+                if found:
+                    known[part] = "\n".join([known[part], *found] if part in known else found)
 
     def _read_deletions(self) -> None:
         word = self.settings.keywords.delete
@@ -198,8 +211,8 @@ class Marks:
             spaced = self.text[after : after + 1] in (" ", "\t", "[") and not self.text[max(0, at - 1) : at].isalnum()
             if spaced and self.visible(at):
                 line = self._line_end(at)
-                stop = self.text.find(end_word, after, line)
-                if stop < 0:
+                stop = self._next(end_word, after)
+                if stop >= line:
                     self._say(
                         "unclosed-inline",
                         "error",
