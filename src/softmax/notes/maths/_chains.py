@@ -12,6 +12,9 @@ LAYOUT = frozenset(
     "multlined dmath subequations".split()
 )
 STEPS = frozenset({"=", ":=", "approx", "leq", "geq", "<", ">"})
+_OPEN = frozenset({"open", "lbrace", "begin"})
+_OPEN_OF = {"close": "open", "rbrace": "lbrace", "end": "begin"}
+_CLOSE = frozenset(_OPEN_OF)
 _CONDITION_WORDS = frozenset("for if when where with falls für whenever provided all given".split())
 _STATEMENT_WORDS = frozenset("and und so thus hence or then also".split())
 
@@ -101,15 +104,26 @@ def _without_punctuation(tokens: list[Token]) -> list[Token]:
 
 
 def _with_depth(tokens: list[Token]) -> list[tuple[Token, int]]:
+    """The depth of each token in brackets that are closed again; one that is not hides nothing."""
+    partner: set[int] = set()
+    stack: list[int] = []
+    for index, token in enumerate(tokens):
+        if token.kind in _OPEN:
+            stack.append(index)
+        elif token.kind in _CLOSE:
+            opening = _OPEN_OF[token.kind]
+            while stack and tokens[stack[-1]].kind == "open" != opening:
+                stack.pop()
+            if stack and tokens[stack[-1]].kind == opening:
+                partner |= {stack.pop(), index}
     depth, out = 0, []
-    for token in tokens:
-        if token.kind in ("close", "rbrace", "end"):
-            depth = max(depth - 1, 0)
-            out.append((token, depth + 1))
+    for index, token in enumerate(tokens):
+        if index in partner and token.kind in _CLOSE:
+            out.append((token, depth))
+            depth -= 1
             continue
         out.append((token, depth))
-        if token.kind in ("open", "lbrace", "begin"):
-            depth += 1
+        depth += index in partner
     return out
 
 

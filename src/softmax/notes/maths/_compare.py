@@ -182,7 +182,7 @@ def evaluated(evaluator: Evaluator, node: Node) -> Val | FormulaError:
         return UndefinedError("a matrix without an inverse", node.start, node.end)
     except (RecursionError, MemoryError):
         return NotUnderstoodError("the formula is too large to evaluate", node.start, node.end)
-    except (ZeroDivisionError, TypeError) if __import__("os").environ.get("DBG") else (ValueError, TypeError, IndexError, KeyError, OverflowError, AssertionError):
+    except (ValueError, TypeError, IndexError, KeyError, OverflowError, AssertionError):
         # Shapes that were unified and still do not fit: nothing can be said, and nothing must break.
         return NotUnderstoodError("its numbers, vectors and matrices do not go together", node.start, node.end)
 

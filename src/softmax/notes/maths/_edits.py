@@ -184,6 +184,9 @@ def _structure(text: str, node: Node, vocabulary: Vocabulary) -> Iterator[Change
             yield Change("sign", "a minus more", 1.5, (Edit(at, at, "-"),))
     if isinstance(node, ast.Sub | ast.Sym | ast.Call | ast.Norm | ast.Abs) and text[node.end : node.end + 1] != "^":
         yield Change("exponent", "squared", 1.7, (Edit(node.end, node.end, "^2"),))
+    if isinstance(node, ast.Call) and written.startswith("\\" + node.name) and "^" not in written[len(node.name) + 1 :][:1]:
+        at = node.start + 1 + len(node.name)
+        yield Change("exponent", f"{node.name} squared", 1.4, (Edit(at, at, "^2"),))
     if isinstance(node, ast.Sub | ast.Sym | ast.Table) and text[node.end : node.end + 1] != "^":
         yield Change("transpose", "transposed", 1.4, (Edit(node.end, node.end, "^\\top"),))
     if isinstance(node, ast.Transpose):

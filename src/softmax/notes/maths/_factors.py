@@ -333,7 +333,7 @@ def _bracketed(p: Parser, token: Token) -> Node:
     closing = p.tokens[close]
     fits = _OPENING.get(token.text, ")")
     if closing.text != fits and "." not in (token.text, closing.text):
-        raise MalformedError(f"{token.text} is closed by {closing.text}", token.start, closing.end)
+        raise p.unknown(f"{token.text} is closed by {closing.text}", token)
     if token.text in "⟨⌊⌈." or closing.text == ".":
         raise p.unknown(f"no meaning is known for {token.text}…{closing.text}", token)
     if token.text == "[" and _opens_condition(p, 0):

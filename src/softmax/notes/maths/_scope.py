@@ -24,6 +24,11 @@ class Definition:
     at: int = 0
     section: int = 0
 
+    @property
+    def names(self) -> set[str]:
+        """The names that the body uses."""
+        return {here.name for here in ast.walk(self.body) if isinstance(here, ast.Sym | ast.Call)}
+
 
 @dataclass
 class Scope:
