@@ -4,20 +4,27 @@
 note's text and no other byte.
 """
 
+from ._copies import Copy, CopyGroup, Difference, find_copies
 from ._edits import Edit, apply_edits, id_edit, removal_edits, write_edits
 from ._expand import Expansion, dependents, expand, shows
 from ._file import read_note
+from ._findings import findings
 from ._links import Links
 from ._tokens import tokenize
 from ._vault import read_vault
 
 __all__ = [
+    "Copy",
+    "CopyGroup",
+    "Difference",
     "Edit",
     "Expansion",
     "Links",
     "apply_edits",
     "dependents",
     "expand",
+    "find_copies",
+    "findings",
     "id_edit",
     "read_note",
     "read_vault",
