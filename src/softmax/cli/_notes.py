@@ -8,6 +8,7 @@ import click
 
 from softmax._errors import SoftmaxError
 
+from ._notes_check import check, fix
 from ._notes_sync import export, plan, sync
 
 FAILED = 2  # these commands end with 1 where there is something to say or to do, so a failure is 2
@@ -38,11 +39,13 @@ def notes() -> None:
     """Check notes and bring their cards to Anki.
 
     \b
+    softmax notes check VAULT           how notes are written, and whether their formulas hold
+    softmax notes fix VAULT             repairs of formulas, as a diff; --write makes them
     softmax notes plan VAULT            what a sync would do, and how cards change
     softmax notes sync VAULT            do it: into a collection beside the vault
     softmax notes export VAULT -o deck.apkg
     """  # noqa: D301 - click reads the \b
 
 
-for command in (plan, sync, export):
+for command in (check, fix, plan, sync, export):
     notes.add_command(command)

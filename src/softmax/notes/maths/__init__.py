@@ -6,3 +6,7 @@ The way of a display::
                   └─ _chains ─ _parse ─ _resolve ─ _shapes ─ _evaluate ─ _steps     a verdict for each step
                                                                   └─ _repair        the smallest edit that heals a chain
 """
+
+from ._note import MathsFinding, MathsReport, MathsStep, check_notes
+
+__all__ = ["MathsFinding", "MathsReport", "MathsStep", "check_notes"]

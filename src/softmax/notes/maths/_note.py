@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,7 +93,9 @@ def _learn(note: NoteFile, segment: Segment, text: str, section: int, knowledge:
         return
 
 
-def check_notes(notes: Iterable[NoteFile], *, repairs: bool = True) -> MathsReport:
+def check_notes(
+    notes: Iterable[NoteFile], *, repairs: bool = True, progress: Callable[[int, int], None] | None = None
+) -> MathsReport:
     """Check the formulas of notes. What stands in several places, in the same surroundings, is checked once."""
     report = MathsReport()
     groups: dict[Any, tuple[Formula, list[tuple[NoteFile, Segment]]]] = {}
@@ -106,7 +108,9 @@ def check_notes(notes: Iterable[NoteFile], *, repairs: bool = True) -> MathsRepo
             key = (formula.text, formula.segment.display, _fingerprint(formula))
             groups.setdefault(key, (formula, []))[1].append((note, formula.segment))
             report.formulas += 1
-    for formula, places in groups.values():
+    for number, (formula, places) in enumerate(groups.values(), 1):
+        if progress is not None:
+            progress(number, len(groups))
         result = _checked(formula, macros, repairs=repairs)
         _add(report, result, places)
     return report
