@@ -23,6 +23,7 @@ from mdit_py_plugins.tasklists import tasklists_plugin
 from ._model import Entry, Heading, Vault
 from .reading._clozes import close_apart, number_clozes
 from .reading._expand import expand
+from .reading._tags import TAG
 from .reading._tokens import tokenize
 
 _SOUNDS = ".3gp .aac .avi .flac .flv .m4a .mkv .mov .mp3 .mp4 .mpeg .mpg .oga .ogg .ogv .ogx .opus .spx .wav .webm"
@@ -36,7 +37,6 @@ _LINK = re.compile(
 _SIZE = re.compile(r"(?P<width>[0-9]{1,5})(?:x(?P<height>[0-9]{1,5}))?")
 _HIGHLIGHT = re.compile(r"==(?=\S)((?:[^=\n]|=(?!=))+?)(?<=\S)==")
 _BLOCK_MARK = re.compile(r"(?:^|[ \t])\^[A-Za-z0-9-]+[ \t]*$", re.MULTILINE)
-_TAG = re.compile(r"(?:^|(?<=\s))#(?=[^\s#]*[^\W\d_])[\w/-]+")
 _ONE_PARAGRAPH = re.compile(r"<p>((?:(?!</?p>).)*)</p>", re.DOTALL)
 
 
@@ -103,7 +103,7 @@ class _Text:
         text = _LINK.sub(self._link, text)
         text = _HIGHLIGHT.sub(r"<mark>\1</mark>", _BLOCK_MARK.sub("", text))
         if settings.add_obsidian_tags:
-            text = _TAG.sub("", text)
+            text = TAG.sub("", text)
         text = self._put_back(text, code=True)
         tokens = _markdown().parse(text)
         return _finished(self._put_back(self._rendered(tokens), code=False))

@@ -23,6 +23,7 @@ from ._draft import (
     split_tags,
     trimmed,
 )
+from ._edits import Edit
 from ._fences import Fences
 
 _TAGS = re.compile(r"Tags:(?:[ \t]+(?P<tags>.*))?")
@@ -60,8 +61,10 @@ class Block:
     def _line(self, span: Span) -> str:
         return self.text[span.start : span.end]
 
-    def _say(self, rule: str, severity: Severity, span: Span, text: str, suggestion: str | None = None) -> None:
-        self.found.append(Found(rule, severity, span.start, span.end, text, suggestion))
+    def _say(
+        self, rule: str, severity: Severity, span: Span, text: str, suggestion: str | None = None, *edits: Edit
+    ) -> None:
+        self.found.append(Found(rule, severity, span.start, span.end, text, suggestion, edits))
 
     def _code(self, lines: Sequence[Span]) -> frozenset[int]:
         """Return the starts of the lines in fenced code; what is not closed in the block ends with it."""
@@ -84,6 +87,7 @@ class Block:
                 f"There is no note type {note_type[:60]!r}: no card is made.",
                 did_you_mean(note_type, known)
                 or f"Known are {', '.join(known)}. Others: note_types in .softmax/settings.toml.",
+                *(Edit(*line, name) for name in known if name.casefold() == note_type.casefold()),
             )
         elif self._line(line) != note_type:
             self._say(
@@ -92,6 +96,7 @@ class Block:
                 line,
                 "There is white space around the note type; the plugin makes no card of this.",
                 f"Write {note_type!r} alone.",
+                Edit(*line, note_type),
             )
         return known.get(note_type, ())
 
@@ -125,6 +130,7 @@ class Block:
                 tags,
                 "The tags stand below the id; the plugin does not see the id then and makes a second note.",
                 "Put the Tags line above the id, or run 'softmax notes format'.",
+                *self._moved(tags, None if draft.id_span is None else draft.id_span.start),
             )
         elif order == "it" and gap and self._blank_between(tags, draft):
             self._say(
@@ -133,8 +139,16 @@ class Block:
                 tags,
                 "There is a blank line between the tags and the id; the plugin makes card text of the tags.",
                 "Put the Tags line right above the id, or run 'softmax notes format'.",
+                *(() if draft.id_span is None else (Edit(tags.end, draft.id_span.start, "\n"),)),
             )
         return i
+
+    def _moved(self, line: Span, to: int | None) -> tuple[Edit, ...]:
+        """Return the edits that move a line to the start of another."""
+        if to is None:
+            return ()
+        end = min(line.end + 1, self.body.end)
+        return Edit(line.start, end, ""), Edit(to, to, f"{self._line(line).rstrip()}\n")
 
     def _blank_between(self, tags: Span, draft: Draft) -> bool:
         return draft.id_span is not None and "\n\n" in self.text[tags.end : draft.id_span.start].replace(" ", "")
@@ -156,6 +170,7 @@ class Block:
                 line,
                 "Tags are separated by spaces; the plugin makes the comma part of the tag.",
                 f"Write 'Tags: {' '.join(split_tags(words))}'.",
+                Edit(*line, f"Tags: {' '.join(split_tags(words))}"),
             )
 
     def _ids_in_text(self, draft: Draft, lines: Sequence[Span], code: frozenset[int]) -> list[Span]:
@@ -177,6 +192,8 @@ class Block:
                 span,
                 "There is text after the id; the plugin does not see the id then and makes a second note.",
                 "Put the id right above END, or run 'softmax notes format'.",
+                Edit(line.start if whole else span.start, min(line.end + 1, self.body.end) if whole else span.end, ""),
+                Edit(self.body.end, self.body.end, f"{match[0]}\n"),
             )
             self._take_id(draft, match["id"], span)
             if not whole:
@@ -215,6 +232,7 @@ class Block:
                     line,
                     f"The plugin starts the field {name!r} at this line of code.",
                     "Indent the line by a space.",
+                    Edit(line.start, line.start, " "),
                 )
             else:
                 starts.append((name, line.start, line.start + len(name) + 1))
@@ -245,12 +263,14 @@ class Block:
                 continue
             name = nearest(head.strip(" \t*_#>-"), missing)
             if name is not None:
+                same = head.strip().casefold() == name.casefold()
                 self._say(
                     "field-name",
                     "warning",
                     line,
                     f"{head!r} does not start the field {name!r}, which is empty: the line is text of the field above.",
                     f"Write '{name}:' at the start of the line.",
+                    *([Edit(line.start, line.start + len(head), name)] if same else []),
                 )
 
 

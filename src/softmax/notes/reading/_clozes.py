@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .._model import Entry, NoteFile
-from ._draft import Found
+from .._model import Span
+from ._draft import Draft, Found
+from ._edits import Edit
 from ._tokens import tokenize
 
 OPEN = re.compile(r"\{\{c[0-9]+::")
@@ -64,23 +65,24 @@ def _apart(formula: str, between: str) -> Iterator[str]:
     yield formula[at:]
 
 
-def cloze_faults(note: NoteFile, entry: Entry, *, curly: bool) -> Iterator[Found]:
+def cloze_faults(text: str, draft: Draft, *, curly: bool) -> Iterator[Found]:
     """Say where a card of a cloze type has no cloze, and where Anki would end one too early."""
-    if not entry.is_cloze or entry.delete:
+    if not draft.is_cloze:
         return
-    if not any(OPEN.search(words) or (curly and _CURLY.search(words)) for words in entry.fields.values()):
-        if entry.kind != "regexp":
-            text = "There is no cloze in this card; Anki makes no card of it."
-            yield Found("no-cloze", "error", *entry.span, text, "Write {{c1::the hidden words}}.")
+    if not any(OPEN.search(words) or (curly and _CURLY.search(words)) for words in draft.fields.values()):
+        if draft.kind != "regexp":
+            words = "There is no cloze in this card; Anki makes no card of it."
+            yield Found("no-cloze", "error", *draft.span, words, "Write {{c1::the hidden words}}.")
         return
-    for spans in entry.field_spans.values():
+    for spans in draft.field_spans.values():
         for start, end in spans:
-            words = note.text[start:end]
-            opened = OPEN.search(words)
-            for segment in tokenize(words.replace("\r\n", " \n")):
-                formula = words[segment.start : segment.end]
+            source = text[start:end]
+            opened = OPEN.search(source)
+            for segment in tokenize(source):
+                formula = source[segment.start : segment.end]
                 inside = curly or (opened is not None and opened.start() < segment.end)
-                if segment.kind == "maths" and inside and close_apart(formula) != formula:
-                    text = "Anki ends a cloze at the first }}, which stands in this formula; a space goes between here."
-                    place = start + segment.start, start + segment.end
-                    yield Found("cloze-cut", "warning", *place, text, "Write } } in the formula.")
+                if segment.kind != "maths" or not inside or (apart := close_apart(formula)) == formula:
+                    continue
+                place = Span(start + segment.start, start + segment.end)
+                words = "Anki ends a cloze at the first }}, which stands in this formula; a space goes between here."
+                yield Found("cloze-cut", "warning", *place, words, "Write } } in the formula.", (Edit(*place, apart),))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from .._model import EntryKind, Severity, Span
+from ._edits import Edit
 
 # The id as the plugin writes it, alone in its line; and what the plugin takes for an id anywhere in a last line.
 ID_LINE = re.compile(r"(?:<!--)?[ \t]*ID:[ \t]*(?P<id>[0-9]+)[ \t]*(?:-->)?[ \t]*")
@@ -29,6 +30,7 @@ class Found:
     end: int
     text: str
     suggestion: str | None = None
+    edits: tuple[Edit, ...] = ()  # that repair it
 
 
 @dataclass(slots=True)
@@ -45,6 +47,11 @@ class Draft:
     id_span: Span | None = None
     id_at: int = 0
     delete: bool = False
+
+    @property
+    def is_cloze(self) -> bool:
+        """Whether the note type makes cards of clozes, see `Entry.is_cloze`."""
+        return "cloze" in self.note_type.lower()
 
 
 def as_id(digits: str) -> int | None:

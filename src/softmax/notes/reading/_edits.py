@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,17 +79,19 @@ def removal_edits(note: NoteFile, entry: Entry) -> list[Edit]:
     return edits
 
 
-def write_edits(root: Path, note: NoteFile, edits: Iterable[Edit]) -> bytes:
+def write_edits(root: Path, note: NoteFile, edits: Iterable[Edit], *, bom: bool | None = None) -> bytes:
     """Make the edits in the file of a note, and return its new bytes.
 
-    The file is replaced whole, and only if it still holds the bytes that were read.
+    The file is replaced whole, and only if it still holds the bytes that were read. It keeps its byte order mark unless
+    `bom` says otherwise.
 
     Raises
     ------
     NotesError
         If the file has changed meanwhile, or cannot be written. Nothing is changed then.
     """
-    data = note.encode(apply_edits(note.text, edits))
+    kept = note if bom is None else replace(note, bom=bom)
+    data = kept.encode(apply_edits(note.text, edits))
     try:
         replace_file(root / note.path, data, expected=note.raw)
     except FileChangedError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -12,10 +12,13 @@ from types import MappingProxyType
 from .._model import Entry, Message, NoteFile, Place, Segment, Severity, Span, line_starts
 from .._settings import Settings
 from ._block import Block
+from ._clozes import cloze_faults
 from ._draft import ID_COMMENT, Draft, Found
+from ._edits import Edit
 from ._fences import Fences
 from ._marks import Marks, folder_value
 from ._styles import Styles
+from ._tags import obsidian_tags
 from ._tokens import Fault, Scanner
 
 _BOM = b"\xef\xbb\xbf"
@@ -41,6 +44,28 @@ def read_note(path: str, data: bytes, settings: Settings | None = None) -> NoteF
         With every card that could be read and a message for everything else. No bytes raise an exception.
     """
     return _Reader(path, data, settings or Settings()).read()
+
+
+def repairs(note: NoteFile, settings: Settings | None = None) -> list[Edit]:
+    """Return the edits that repair what can be repaired in a note; each changes nothing that a card says.
+
+    Of edits that overlap the first is given: make them, read again, ask again.
+    """
+    reader = _Reader(note.path, note.raw, settings or Settings())
+    reader.read()
+    edits: list[Edit] = []
+    for found in sorted(reader.found, key=lambda found: (found.start, found.rule)):
+        mapped = [reader.raw_edit(edit) for edit in found.edits]
+        if not any(_collides(edit, edits) for edit in mapped):
+            for edit in mapped:
+                insort(edits, edit)
+    return edits
+
+
+def _collides(edit: Edit, others: Sequence[Edit]) -> bool:
+    """Whether an edit overlaps or touches one of these, which are in order."""
+    i = bisect_left(others, edit)
+    return any(edit.start <= other.end and other.start <= edit.end for other in others[max(0, i - 1) : i + 1])
 
 
 def is_ignored(path: str, settings: Settings) -> bool:
@@ -81,8 +106,15 @@ class _Reader:
     def _raw_span(self, span: Span) -> Span:
         return Span(self._raw(span.start), self._raw(span.end)) if self.crlf else span
 
+    def raw_edit(self, edit: Edit) -> Edit:
+        """Return an edit of the file's own text."""
+        text = edit.text.replace("\n", "\r\n") if self._has_long_newlines() else edit.text
+        return Edit(self._raw(edit.start), self._raw(edit.end), text)
+
+    def _has_long_newlines(self) -> bool:
+        return 2 * len(self.crlf) > self.text.count("\n")
+
     def read(self) -> NoteFile:
-        newlines = self.text.count("\n")
         if is_ignored(self.path, self.settings):
             self.scanner.scan(self.scanner.front_matter(), len(self.text))
             marks = Marks(self.text, self.settings, lambda at: False)
@@ -95,7 +127,7 @@ class _Reader:
             path=self.path,
             raw=self.data,
             text=self.raw_text,
-            newline="\r\n" if 2 * len(self.crlf) > newlines else "\n",
+            newline="\r\n" if self._has_long_newlines() else "\n",
             bom=self.bom,
             final_newline=self.raw_text.endswith("\n"),
             file_tags=marks.tags or (),
@@ -225,6 +257,7 @@ class _Reader:
                 begin,
                 f"There is white space after {words.begin}; the plugin makes no card of this block.",
                 "Remove it, or run 'softmax notes format'.",
+                Edit(begin.start + len(words.begin), begin.end, ""),
             )
         at = self.text.find(f"\n{words.end}", max(0, body.start - 1), body.end)
         if 0 <= at < end.start - 1:
@@ -234,10 +267,11 @@ class _Reader:
                 Span(at + 1, stop),
                 f"This line starts with {words.end}; the plugin ends the card here.",
                 "Indent the line by a space.",
+                Edit(at + 1, at + 1, " "),
             )
 
-    def _say(self, rule: str, span: Span, text: str, suggestion: str | None = None) -> None:
-        self.found.append(Found(rule, "warning", span.start, span.end, text, suggestion))
+    def _say(self, rule: str, span: Span, text: str, suggestion: str | None = None, *edits: Edit) -> None:
+        self.found.append(Found(rule, "warning", span.start, span.end, text, suggestion, edits))
 
     def _say_hidden(self, begin: Span) -> None:
         words = self.settings.keywords
@@ -259,8 +293,11 @@ class _Reader:
         words = self.settings.keywords
         near = re.compile(rf"^(?:[ \t]+{re.escape(words.end)}[ \t]*|{re.escape(words.end)}[^\n]+)$", re.MULTILINE)
         match = near.search(self.text, begin.end, following)
+        edits: tuple[Edit, ...] = ()
         if match:
             line = self.text.count("\n", 0, match.start()) + 1
+            if match[0].strip() == words.end:
+                edits = (Edit(*match.span(), words.end),)
             suggestion = f"Write {words.end} alone and at the start of line {line}."
         else:
             suggestion = f"Write {words.end} alone in the line after the card."
@@ -273,6 +310,7 @@ class _Reader:
                 f"{words.begin} is not closed by {words.end}: no card is made; the plugin takes everything up to the "
                 f"next {words.end} for this card.",
                 suggestion,
+                edits,
             )
         )
 
@@ -334,13 +372,14 @@ class _Reader:
         line = self.text[fault.start : fault.start + 200].partition("\n")[0]
         spaced = re.match(r"\$[ \t]+(?=[^$\n]*[\\^_=]|[^\W\d_][ \t]+\$)[^$\n]*[ \t]\$", line)
         if spaced:
-            inner = spaced[0][1:-1].strip()
+            formula = f"${spaced[0][1:-1].strip()}$"
             span = Span(fault.start, fault.start + spaced.end())
             text = "This is no formula, because of the spaces after and before the dollar signs."
-            return [Found("space-in-maths", "warning", *span, text, f"Write '${inner}$'.")]
+            return [Found("space-in-maths", "warning", *span, text, f"Write '{formula}'.", (Edit(*span, formula),))]
         if in_card and self.text[fault.end : fault.end + 1].isdecimal():
             text = "The plugin takes this dollar sign and the next one for a formula."
-            return [Found("dollar", "warning", fault.start, fault.end, text, "Write \\$ for a dollar.")]
+            edit = Edit(fault.start, fault.start, "\\")
+            return [Found("dollar", "warning", fault.start, fault.end, text, "Write \\$ for a dollar.", (edit,))]
         return []
 
     def _entries(self, marks: Marks, starts: Sequence[int]) -> list[Entry]:
@@ -354,6 +393,7 @@ class _Reader:
         for draft in self.drafts:
             if self._is_broken(draft):
                 continue
+            self._look_at_card(draft)
             if draft.id is not None and ids[draft.id] > 1:
                 span = draft.id_span or draft.span
                 text = (
@@ -363,6 +403,8 @@ class _Reader:
                 self.found.append(Found("duplicate-id", "error", *span, text, hint))
             span = self._raw_span(draft.span)
             tags = [] if draft.kind == "delete" else [*draft.tags, *shared]
+            if settings.add_obsidian_tags:
+                tags += (tag for words in draft.fields.values() for tag in obsidian_tags(words))
             entries.append(
                 Entry(
                     kind=draft.kind,
@@ -383,6 +425,16 @@ class _Reader:
                 )
             )
         return entries
+
+    def _look_at_card(self, draft: Draft) -> None:
+        first = next(iter(draft.fields.values()), "x")
+        if not first.strip() and not draft.delete and not self.settings.add_file_link:
+            name = next(iter(draft.fields))
+            text = f"The field {name!r} of this card is empty; Anki takes no such card."
+            self.found.append(
+                Found("no-question", "error", *draft.span, text, "Write the question below the note type.")
+            )
+        self.found += cloze_faults(self.text, draft, curly=self.settings.curly_cloze)
 
     def _is_broken(self, draft: Draft) -> bool:
         """Whether a card holds bytes that are no UTF-8: it cannot go to Anki, and a message says so."""

@@ -20,6 +20,7 @@ from ._draft import (
     split_tags,
     trimmed,
 )
+from ._edits import Edit
 
 _BARE_ID = re.compile(r"(?:^|[ \t])ID: (?P<id>[0-9]+)[ \t]*$")
 
@@ -50,8 +51,10 @@ class Marks:
         self._read_deletions()
         self._read_inline()
 
-    def _say(self, rule: str, severity: Severity, span: Span, text: str, suggestion: str | None = None) -> None:
-        self.found.append(Found(rule, severity, span.start, span.end, text, suggestion))
+    def _say(
+        self, rule: str, severity: Severity, span: Span, text: str, suggestion: str | None = None, *edits: Edit
+    ) -> None:
+        self.found.append(Found(rule, severity, span.start, span.end, text, suggestion, edits))
 
     def _lines_with(self, word: str) -> Iterator[int]:
         """Give where `word` starts a line that is visible."""
@@ -95,6 +98,7 @@ class Marks:
                         Span(at, end),
                         f"The plugin reads {word} only with a space after the colon.",
                         f"Write '{word}: {rest[1:].strip()}'.",
+                        Edit(at + len(word), at + len(word) + 1, ": "),
                     )
             else:
                 continue
@@ -119,6 +123,7 @@ class Marks:
                         span,
                         "The plugin makes the space at the end part of the deck's name; here it is not.",
                         "Remove the space.",
+                        Edit(span.start + len(name.rstrip()), span.end, ""),
                     )
 
     def _read_tags(self) -> None:
