@@ -77,10 +77,10 @@ def read_vault(
             raise NotesError(f"there is no file or folder {path}.")
         if path.is_file() and path.suffix.lower() != ".md":
             raise NotesError(f"{path} is no note. Notes are files that end with .md.")
-    folder, marked = _root(given) if root is None else (Path(root).resolve(), True)
+    folder, marked = find_root(given) if root is None else (Path(root).resolve(), True)
     settings = read_settings(folder) if settings is None else settings
     whole = marked or any(path.is_dir() for path in given)
-    files = list(_files(folder, deep=whole))
+    files = list(files_below(folder, deep=whole))
     asked = sorted({_relative(file, folder) for path in given for file in _notes_at(path)})
     notes, messages = _read(folder, asked, settings, progress)
     known = sorted({*files, *asked})
@@ -96,7 +96,7 @@ def read_vault(
     )
 
 
-def _root(given: Sequence[Path]) -> tuple[Path, bool]:
+def find_root(given: Sequence[Path]) -> tuple[Path, bool]:
     """Return the vault's folder, and whether something marks it as one."""
     folders = [path.resolve() if path.is_dir() else path.resolve().parent for path in given]
     common = Path(os.path.commonpath(folders))
@@ -106,7 +106,7 @@ def _root(given: Sequence[Path]) -> tuple[Path, bool]:
     return common, False
 
 
-def _files(folder: Path, *, deep: bool) -> Iterator[str]:
+def files_below(folder: Path, *, deep: bool) -> Iterator[str]:
     """Give every file below a folder by its path from there, without those in folders that start with a dot."""
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if deep else []
@@ -121,7 +121,7 @@ def _notes_at(path: Path) -> Iterator[Path]:
         yield path.resolve()
     else:
         top = path.resolve()
-        yield from (top / name for name in _files(top, deep=True) if name.lower().endswith(".md"))
+        yield from (top / name for name in files_below(top, deep=True) if name.lower().endswith(".md"))
 
 
 def _relative(file: Path, folder: Path) -> str:
