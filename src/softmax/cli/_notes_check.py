@@ -45,7 +45,9 @@ def check(paths: Sequence[str], form: str, strict: bool, no_repair: bool) -> int
 
     with progress_display(visible=form == "human" and sys.stderr.isatty()) as display:
         checked = check_vault(
-            paths, repairs=not no_repair, progress=lambda done, total: display.say(f"checking formula {done} of {total}")
+            paths,
+            repairs=not no_repair,
+            progress=lambda done, total: display.say(f"checking formula {done} of {total}"),
         )
     if form == "json":
         click.echo(as_json(checked))

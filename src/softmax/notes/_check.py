@@ -115,7 +115,16 @@ def check_read(vault: Vault, *, repairs: bool = True, progress: Progress | None 
     for found in report.findings:
         item = found.found
         findings.append(
-            Finding(item.rule, item.verdict, _severity(item.severity), item.text, found.places, found.end, item.suggestion, item.data)
+            Finding(
+                item.rule,
+                item.verdict,
+                _severity(item.severity),
+                item.text,
+                found.places,
+                found.end,
+                item.suggestion,
+                item.data,
+            )
         )
     steps = []
     for step in report.steps:

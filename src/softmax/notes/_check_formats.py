@@ -167,7 +167,9 @@ def as_github(checked: Checked) -> Iterator[str]:
         text = finding.text + (f"\n{finding.suggestion}" if finding.suggestion else "")
         if len(finding.places) > 1:
             text += f"\nalso at {_others(checked, finding)}"
-        parameters = f"file={_escaped(shown_path(checked.vault, place.path), ':,')},line={place.line},col={place.column}"
+        parameters = (
+            f"file={_escaped(shown_path(checked.vault, place.path), ':,')},line={place.line},col={place.column}"
+        )
         title = _escaped(finding.rule, ":,")
         yield f"::{_GITHUB_LEVEL[finding.severity]} {parameters},title={title}::{_escaped(text)}"
 

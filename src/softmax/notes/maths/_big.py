@@ -6,9 +6,9 @@ from . import _ast as ast
 from ._ast import Node
 from ._errors import MalformedError
 from ._names import RELATIONS
-from ._parse import Parser, symbol_name
+from ._parse import Parser, split_top, symbol_name, top_level
+from ._scripts import subscript
 from ._tokens import Token
-
 
 _ENDS = frozenset({"amp", "row", "close", "rbrace", "end", "quad", "text"})
 
@@ -42,7 +42,7 @@ def big_operator(p: Parser) -> Node:
     upper = None
     if above is not None:
         upper = p.within(*above, p.expression, empty=f"the upper bound of \\{op} is missing")
-    if p._ends() and not p.is_sign():
+    if p.ends() and not p.is_sign():
         raise MalformedError(f"there is nothing under \\{op}", start, p.last_end())
     body = p.signed_term()
     while p.is_sign() and op in ("sum", "prod") and _names_again(p, names):
@@ -57,11 +57,9 @@ def big_operator(p: Parser) -> Node:
 
 def _names_again(p: Parser, names: list[str]) -> bool:
     """Whether the term behind the sign here uses a bound name: then the sum may have been meant to go on."""
-    from ._factors import _top
-
-    for index in _top(p, p.at + 1, p.stop):
+    for index in top_level(p, p.at + 1, p.stop):
         token = p.tokens[index]
-        if token.kind == "char" and token.text in "+-,;" or token.kind in _ENDS:
+        if (token.kind == "char" and token.text in "+-,;") or token.kind in _ENDS:
             return False
         if token.kind == "macro" and (token.text in RELATIONS or token.text in ("sum", "prod")):
             return False
@@ -138,7 +136,7 @@ def integral(p: Parser) -> Node:
         body = p.signed_term()
         return ast.Integral(name, lower, upper, body, start=token.start, end=p.last_end())
     p.integrals += 1
-    if p._ends() and not p.is_sign():
+    if p.ends() and not p.is_sign():
         raise MalformedError("there is nothing under the integral", token.start, token.end)
     body = p.expression()
     p.integrals -= 1
@@ -157,7 +155,7 @@ def _differential(p: Parser) -> str:
 
 def expectation(p: Parser, op: str) -> Node:
     """Read an expectation, variance or covariance with its law and its brackets."""
-    from ._factors import factor, split_top
+    from ._factors import factor
 
     token = p.peek()
     assert token is not None
@@ -169,7 +167,7 @@ def expectation(p: Parser, op: str) -> Node:
         low, high = p.argument()
         over, law = _law(p.tokens[low:high])
     opening = p.peek()
-    if opening is None or p._ends():
+    if opening is None or p.ends():
         raise MalformedError(f"{token.text} lacks its argument", token.start, token.end)
     if opening.kind not in ("open", "lbrace"):
         arg = factor(p)
@@ -203,8 +201,6 @@ def _law(tokens: list[Token]) -> tuple[tuple[str, ...], str]:
 
 def probability(p: Parser, name: str) -> Node:
     """Read P(events | events)."""
-    from ._factors import _top
-
     token = p.peek()
     assert token is not None
     p.at += 1
@@ -214,7 +210,7 @@ def probability(p: Parser, name: str) -> Node:
     if opening is None or opening.kind != "open":
         raise p.unknown(f"no meaning is known for {name} without parentheses", token)
     close = p.matching(p.at)
-    bars = [i for i in _top(p, p.at + 1, close) if p.tokens[i].text in ("|", "mid")]
+    bars = [i for i in top_level(p, p.at + 1, close) if p.tokens[i].text in ("|", "mid")]
     if len(bars) > 1:
         raise p.unknown("two bars in one probability", p.tokens[bars[1]])
     middle = bars[0] if bars else close
@@ -247,8 +243,6 @@ def _either(p: Parser) -> ast.Event:
 
 
 def _single(p: Parser) -> ast.Event:
-    from ._factors import subscript
-
     token = p.peek()
     if token is None:
         raise p.missing("an event is missing")

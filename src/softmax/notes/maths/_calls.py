@@ -9,12 +9,13 @@ import numpy as np
 from . import _ast as ast
 from . import _chance
 from . import _dual as dual
+from ._arrays import Val, reduce
 from ._dual import Array, Dual
 from ._errors import NotUnderstoodError
 from ._names import ELEMENTWISE, LIBRARY
 
 if TYPE_CHECKING:
-    from ._evaluate import Evaluator, Val
+    from ._evaluate import Evaluator
 
 _ELEMENTWISE = {
     "exp": dual.exp, "log": dual.log, "sin": dual.sin, "cos": dual.cos, "tan": dual.tan, "sinh": dual.sinh,
@@ -29,14 +30,14 @@ _ELEMENTWISE = {
 
 def call(ev: Evaluator, node: ast.Call) -> Val:
     """Evaluate a call, with derivatives by its only argument where it has primes."""
-    from ._evaluate import Val
-
     if not node.args:
         definition = ev.scope.functions.get(node.name)
         if definition is None or len(definition.parameters) != 1:
             raise NotUnderstoodError(f"{node.name} is not defined in this note", node.start, node.end)
         args = [ev.value(ast.Sym(definition.parameters[0]))]
-    elif node.name in ("kl", "H") and all(isinstance(arg, ast.Sym) and arg.name.lower() in ev.scope.laws for arg in node.args):
+    elif node.name in ("kl", "H") and all(
+        isinstance(arg, ast.Sym) and arg.name.lower() in ev.scope.laws for arg in node.args
+    ):
         args = [Val(_chance.law(ev, arg.name.lower()), 1) for arg in node.args]  # type: ignore[attr-defined]
     else:
         args = [ev.value(arg) for arg in node.args]
@@ -49,7 +50,9 @@ def call(ev: Evaluator, node: ast.Call) -> Val:
     if value.rank and node.name not in _ELEMENTWISE and node.name not in ev.scope.functions:
         raise NotUnderstoodError("a prime on a function of a vector", node.start, node.end)
     for order in range(node.primes):
-        value = Val(Dual(value.array, np.ones(np.shape(dual.primal(value.array))), outer + order + 1), value.rank, value.row)
+        value = Val(
+            Dual(value.array, np.ones(np.shape(dual.primal(value.array))), outer + order + 1), value.rank, value.row
+        )
     kept, ev.cache = ev.cache, {}
     ev.tags = outer + node.primes
     found = _apply(ev, node, [value])
@@ -61,7 +64,6 @@ def call(ev: Evaluator, node: ast.Call) -> Val:
 
 
 def _apply(ev: Evaluator, node: ast.Call, args: list[Val]) -> Val:
-    from ._evaluate import Val
 
     name = node.name
     if name in ev.scope.functions and name not in LIBRARY:
@@ -117,21 +119,18 @@ def log_sum_exp(a: Array) -> Array:
 
 
 def _entropy(ev: Evaluator, args: list[Val]) -> Val:
-    from ._evaluate import Val
 
     log = dual.log(args[-1].array)
     return Val(dual.neg(dual.sum_last(dual.mul(args[0].array, log))))
 
 
 def _divergence(ev: Evaluator, args: list[Val]) -> Val:
-    from ._evaluate import Val
 
     p, q = (arg.array for arg in args)
     return Val(dual.sum_last(dual.mul(p, dual.sub(dual.log(p), dual.log(q)))))
 
 
 def _diagonal(ev: Evaluator, args: list[Val]) -> Val:
-    from ._evaluate import Val
 
     value = args[0]
     if value.rank == 1:
@@ -140,7 +139,6 @@ def _diagonal(ev: Evaluator, args: list[Val]) -> Val:
 
 
 def _trace(ev: Evaluator, args: list[Val]) -> Val:
-    from ._evaluate import Val
 
     if args[0].row:
         raise NotUnderstoodError("the trace of an identity matrix of unknown size")
@@ -148,7 +146,6 @@ def _trace(ev: Evaluator, args: list[Val]) -> Val:
 
 
 def _determinant(ev: Evaluator, args: list[Val]) -> Val:
-    from ._evaluate import Val
 
     if args[0].row:
         return Val(np.ones(()))
@@ -156,15 +153,12 @@ def _determinant(ev: Evaluator, args: list[Val]) -> Val:
 
 
 def _logarithm(ev: Evaluator, args: list[Val]) -> Val:
-    from ._evaluate import Val
 
     return Val(dual.div(dual.log(args[1].array), dual.log(args[0].array)), args[1].rank, args[1].row)
 
 
 def _normal(ev: Evaluator, args: list[Val]) -> Val:
     """The Gaussian density at args[0] of the mean args[1] and the variance or covariance args[2]."""
-    from ._evaluate import Val
-
     x, mean, variance = args
     difference = dual.sub(x.array, mean.array)
     if variance.rank == 0:
@@ -180,13 +174,11 @@ def _normal(ev: Evaluator, args: list[Val]) -> Val:
 
 
 def _factorial(ev: Evaluator, args: list[Val]) -> Val:
-    from ._evaluate import Val
 
     return Val(_gamma(np.asarray(dual.primal(args[0].array), dtype=float) + 1.0))
 
 
 def _binomial(ev: Evaluator, args: list[Val]) -> Val:
-    from ._evaluate import Val
 
     n, k = (np.asarray(dual.primal(arg.array), dtype=float) for arg in args)
     return Val(_gamma(n + 1) / (_gamma(k + 1) * _gamma(n - k + 1)))
@@ -211,10 +203,9 @@ _SPECIAL = {
 
 
 def _extreme(name: str, args: list[Val]) -> Val:
-    from ._evaluate import Val, _reduce
 
     if len(args) == 1:
-        return Val(_reduce(name, args[0].array))
+        return Val(reduce(name, args[0].array))
     out = args[0].array
     for arg in args[1:]:
         first, second = dual.primal(out), dual.primal(arg.array)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ._names import RELATIONS
+from ._names import RELATIONS, words
 from ._tokens import Token
 
-LAYOUT = frozenset(
+LAYOUT = words(
     "split align aligned gather gathered eqnarray multline equation alignat alignedat flalign displaymath math "
-    "multlined dmath subequations".split()
+    "multlined dmath subequations"
 )
 STEPS = frozenset({"=", ":=", "approx", "leq", "geq", "<", ">"})
 _OPEN = frozenset({"open", "lbrace", "begin"})
 _OPEN_OF = {"close": "open", "rbrace": "lbrace", "end": "begin"}
 _CLOSE = frozenset(_OPEN_OF)
-_CONDITION_WORDS = frozenset("for if when where with falls für whenever provided all given".split())
-_STATEMENT_WORDS = frozenset("and und so thus hence or then also".split())
+_CONDITION_WORDS = words("for if when where with falls für whenever provided all given")
+_STATEMENT_WORDS = words("and und so thus hence or then also")
 
 
 @dataclass
@@ -188,9 +188,7 @@ class _Splitter:
             self.open.members[-1].tokens.extend(head)
             self.open.members[-1].row = row
             pieces = pieces[1:]
-        elif self.open is not None and relation and not head:
-            pass
-        elif self.open is not None and relation:
+        elif (self.open is not None and relation and not head) or (self.open is not None and relation):
             pass
         else:
             self.open = Chain([])
@@ -280,7 +278,7 @@ def _statements(tokens: list[Token]) -> list[tuple[list[Token], str]]:
             rest = [t for t, d in depths[index + 1 :] if d == 0]
             if out[-1][0] and rest and (rest[0].kind == "open" and _relation_within(tokens[index + 1 :])):
                 out.append(([], "condition"))
-            elif out[-1][0] and _relations([t for t in tokens[index + 1 :]]) and not _relation(rest[0]):
+            elif out[-1][0] and _relations(tokens[index + 1 :]) and not _relation(rest[0]):
                 out.append(([], out[-1][1] if out[-1][1] == "condition" else ""))
         elif depth == 0 and token.kind == "macro" and token.text == "forall":
             out.append(([], "condition"))
@@ -307,7 +305,9 @@ def _relation_within(tokens: list[Token]) -> bool:
 
 def _looks_like_condition(tokens: list[Token]) -> bool:
     """Whether what follows a comma says for which values the statement holds: i ≠ j, x > 0, i = 1, …, n."""
-    end = next((i for i, (t, d) in enumerate(_with_depth(tokens)) if d == 0 and t.kind in ("quad", "text")), len(tokens))
+    end = next(
+        (i for i, (t, d) in enumerate(_with_depth(tokens)) if d == 0 and t.kind in ("quad", "text")), len(tokens)
+    )
     part = tokens[:end]
     if any(token.text == "dots" for token in part):
         return True

@@ -8,11 +8,13 @@ import numpy as np
 
 from . import _ast as ast
 from . import _dual as dual
+from ._arrays import Val
 from ._dual import Array
 from ._errors import NotUnderstoodError
+from ._shapes import SUPPORT
 
 if TYPE_CHECKING:
-    from ._evaluate import Evaluator, Val
+    from ._evaluate import Evaluator
 
 OUTCOMES = 6
 NODES = 241  # of the double exponential rule; every other one is the check
@@ -21,8 +23,6 @@ REACH = 4.0
 
 def expectation(ev: Evaluator, node: ast.Expect) -> Val:
     """E, Var or Cov over a joint law of the random names with finitely many outcomes."""
-    from ._evaluate import Val
-
     if node.op == "E" and node.over and node.law.lower() in ev.scope.laws:
         weight = ast.Prob(node.law.lower(), tuple(ast.Event("var", (name,)) for name in node.over))
         total = ast.Big("sum", node.over, None, None, (), ast.Mul(weight, node.args[0]))
@@ -87,8 +87,6 @@ def _values(ev: Evaluator, name: str, shape: tuple[int, int]) -> Any:
 
 def probability(ev: Evaluator, node: ast.Prob) -> Val:
     """P(events | given) under a joint law of all variables of that name."""
-    from ._evaluate import SUPPORT, Val
-
     names = ev.scope.laws[node.name]
     count = SUPPORT ** len(names)
     if count > 250:
@@ -105,8 +103,6 @@ def probability(ev: Evaluator, node: ast.Prob) -> Val:
 
 def law(ev: Evaluator, name: str) -> Any:
     """The joint law of that name: (points, outcomes)."""
-    from ._evaluate import SUPPORT
-
     raw = np.exp(ev.domains.table(f"law {name}", (ev.points, SUPPORT ** len(ev.scope.laws[name]))))
     return raw / raw.sum(axis=-1, keepdims=True)
 
@@ -141,8 +137,6 @@ def _one(ev: Evaluator, event: ast.Event, digits: dict[str, Any]) -> Any:
 
 def integral(ev: Evaluator, node: ast.Integral) -> Val:
     """Quadrature by the double exponential rule; a variable of a probability is summed over its values instead."""
-    from ._evaluate import Val
-
     if node.name in ev.scope.support_names:
         return ev.value(ast.Big("sum", (node.name,), None, None, (), node.body, start=node.start, end=node.end))
     low = -np.inf if node.lower is None else dual.primal(ev.scalar(node.lower))

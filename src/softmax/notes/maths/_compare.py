@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +10,11 @@ import numpy as np
 
 from . import _ast as ast
 from . import _dual as dual
+from ._arrays import Val
 from ._ast import Node
 from ._domains import RUNGS, USUAL, Domains, shown, words_for
 from ._errors import FormulaError, NotUnderstoodError, UndefinedError
-from ._evaluate import SUPPORT, Evaluator, Val
+from ._evaluate import Evaluator
 from ._scope import Scope
 from ._shapes import Shapes
 
@@ -86,7 +87,7 @@ class Comparison:
         return evaluator
 
     def compare(self, left: int, right: int, relation: str) -> Outcome:
-        """Compare two members, under the first rung that gives both a value, and the usual domains where they differ."""
+        """Compare two members under the first rung that gives both a value, and as usual where they differ."""
         first: Outcome | None = None
         for rung in RUNGS:
             found = self._under(rung, left, right, relation)
@@ -254,9 +255,8 @@ def _free(node: Node, bound: frozenset[str], scope: Scope, found: set[str]) -> N
         if node.name in scope.index_names | scope.support_names and node.name not in bound:
             found.add(node.name)
         return
-    if isinstance(node, ast.Event):
-        if node.op == "var" and node.args[0] not in bound:
-            found.add(node.args[0])
+    if isinstance(node, ast.Event) and node.op == "var" and node.args[0] not in bound:
+        found.add(node.args[0])
     if isinstance(node, ast.Big):
         inside = bound | set(node.names)
         for part in (node.lower, node.upper):
@@ -275,6 +275,3 @@ def _free(node: Node, bound: frozenset[str], scope: Scope, found: set[str]) -> N
         bound = bound | set(node.over)
     for child in ast.children(node):
         _free(child, bound, scope, found)
-
-
-__all__ = ["SUPPORT", "Comparison", "Mapping", "Outcome", "free_indices"]

@@ -8,7 +8,8 @@ from __future__ import annotations
 from . import _ast as ast
 from ._ast import Node
 from ._errors import Edit, MalformedError
-from ._parse import Parser, Problem, symbol_name
+from ._parse import Parser, Problem, symbol_name, top_level
+from ._scripts import subscript
 from ._tokens import Token
 
 
@@ -62,7 +63,7 @@ def _derivative(p: Parser, start: int, end: int, above: tuple[int, int], below: 
     if sign == "partial" and not _is_partial(p, low):
         first, last = p.tokens[low].start, p.tokens[high - 1].end
         power = f"^{sum(orders)}" if sum(orders) > 1 else ""
-        whole_sum = any(p.tokens[i].text in ("+", "-") for i in _outside(p, low, high))
+        whole_sum = any(p.tokens[i].text in ("+", "-") for i in top_level(p, low, high))
         edits = (Edit(first, first, "\\partial" + power + " " + ("\\left(" if whole_sum else "")),)
         if whole_sum:
             edits = (*edits, Edit(last, last, "\\right)"))
@@ -77,17 +78,11 @@ def _derivative(p: Parser, start: int, end: int, above: tuple[int, int], below: 
     if low < high:
         body = p.within(low, high, p.expression)
     else:
-        if p._ends():
+        if p.ends():
             raise MalformedError(f"{what}/{what}x stands before nothing", start, end)
         body = p.signed_term()
         end = p.last_end()
     return ast.Deriv(body, wrt, start=start, end=end)
-
-
-def _outside(p: Parser, low: int, high: int) -> list[int]:
-    from ._factors import _top
-
-    return _top(p, low, high)
 
 
 def _looks_like_variable(p: Parser, argument: tuple[int, int]) -> bool:
@@ -139,8 +134,6 @@ def _variables(p: Parser, sign: str) -> tuple[list[Node], list[int]]:
 
 def _variable(p: Parser) -> Node:
     """A name, with indices perhaps."""
-    from ._factors import subscript
-
     token = p.peek()
     if token is not None and token.kind == "lbrace":
         low, high = p.argument()
@@ -174,7 +167,7 @@ def partial(p: Parser) -> Node:
     p.at += 1
     low, high = p.argument()
     variable = p.within(low, high, lambda: _variable(p), empty="the variable after ∂ is missing")
-    if p._ends():
+    if p.ends():
         raise MalformedError("∂ stands before nothing", token.start, p.last_end())
     body = p.signed_term()
     if isinstance(body, ast.Deriv) and token.text == "partial":
@@ -200,7 +193,7 @@ def nabla(p: Parser) -> Node:
             raise p.unknown("no meaning is known for this power of ∇", script)
     if p.is_macro("cdot", "times", "top"):
         raise p.unknown("divergence and rotation are not evaluated", p.peek())
-    if p._ends():
+    if p.ends():
         raise MalformedError("∇ stands before nothing", token.start, p.last_end())
     body = p.signed_term()
     return ast.Grad(body, wrt, order, start=token.start, end=p.last_end())

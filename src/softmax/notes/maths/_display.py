@@ -80,14 +80,18 @@ def check_display(
         return DisplayResult((*found, _unreadable(error)), ())
     for number, chain in enumerate(chains):
         if time.monotonic() > deadline:
-            late = NotUnderstoodError("the display takes too long to check", *_span(chain.members[0].start, chain.members[0].end))
+            late = NotUnderstoodError(
+                "the display takes too long to check", *_span(chain.members[0].start, chain.members[0].end)
+            )
             found.append(_unreadable(late))
             break
         result = check_chain(chain, around)
         steps += [_seen(step, result) for step in result.steps]
         if inline and not _worth_telling(result):
             continue
-        wrong = any(step.verdict in ("refuted", "malformed") for step in result.steps) or any(s.problems for s in result.sides)
+        wrong = any(step.verdict in ("refuted", "malformed") for step in result.steps) or any(
+            s.problems for s in result.sides
+        )
         repair = find_repair(text, chain, result, around, number) if wrong and repairs else None
         if repair is not None:
             edits += repair.edits
@@ -119,8 +123,9 @@ def _worth_telling(result: ChainResult) -> bool:
     return any(
         step.verdict == "refuted"
         and step.relation in ("=", "approx")
-        and all((node := result.sides[n].node) is not None for n in (step.left, step.right))
-        and any(_has_function(result.sides[n].node) for n in (step.left, step.right))  # type: ignore[arg-type]
+        and any(
+            node is not None and _has_function(node) for node in (result.sides[n].node for n in (step.left, step.right))
+        )
         for step in result.steps
     )
 
@@ -135,7 +140,17 @@ def _findings(text: str, result: ChainResult, repair: Repair | None) -> list[Fou
             what = _one_line(read[problem.start : problem.end + grown])
             message = f"{_where(side, rows)}{problem.text}; read as {what}"
             out.append(
-                Found("maths/malformed", "malformed", "error", message, problem.start, problem.end, f"write {what}", problem.edits, {"row": side.row})
+                Found(
+                    "maths/malformed",
+                    "malformed",
+                    "error",
+                    message,
+                    problem.start,
+                    problem.end,
+                    f"write {what}",
+                    problem.edits,
+                    {"row": side.row},
+                )
             )
     for step in result.steps:
         out += _of_step(text, result, step, repair, rows)
@@ -148,7 +163,11 @@ def _of_step(text: str, result: ChainResult, step: Step, repair: Repair | None, 
         side = right if right.error is not None else left
         start, end = _span(*(step.span or (side.start, side.end)))
         message = f"{_where(side, rows)}{step.text}"
-        return [_with_repair(Found("maths/malformed", "malformed", "error", message, start, end), text, repair, result, side)]
+        return [
+            _with_repair(
+                Found("maths/malformed", "malformed", "error", message, start, end), text, repair, result, side
+            )
+        ]
     if step.verdict == "not understood":
         start, end = _span(*(step.span or (right.start, right.end)))
         message = f"{_between(left, right, step, rows)}not understood: {step.text}"
@@ -157,7 +176,19 @@ def _of_step(text: str, result: ChainResult, step: Step, repair: Repair | None, 
         return [_refuted(text, result, step, repair, rows)]
     if left.node is not None and left.node == right.node and left.row != right.row and step.relation == "=":
         message = f"row {right.row} repeats row {left.row}"
-        return [Found("maths/repeated-row", step.verdict, "warning", message, right.start, right.end, "remove it", (), {"row": right.row})]
+        return [
+            Found(
+                "maths/repeated-row",
+                step.verdict,
+                "warning",
+                message,
+                right.start,
+                right.end,
+                "remove it",
+                (),
+                {"row": right.row},
+            )
+        ]
     return []
 
 
@@ -248,7 +279,9 @@ def _seen(step: Step, result: ChainResult) -> StepSeen:
         data["text"] = step.text
     if result.wide:
         data["read"] = "; ".join(_WAYS[way] for way in sorted(result.wide))
-    return StepSeen(step.verdict, SIGNS.get(step.relation, step.relation), (left.row, right.row), right.start, right.end, data)
+    return StepSeen(
+        step.verdict, SIGNS.get(step.relation, step.relation), (left.row, right.row), right.start, right.end, data
+    )
 
 
 __all__ = ["DisplayResult", "Found", "StepSeen", "ast", "check_display"]

@@ -1,7 +1,7 @@
-"""Random values for names that nothing defines, by the domain that a note declares, a convention or a ladder of guesses.
+"""Random values for names that nothing defines: in the domain that a note declares, or on a ladder of guesses.
 
-The ladder: all numbers; positive ones; between 0 and 1; and last what the letters usually stand for in this field, which
-a verdict that rests on it says.
+The ladder: all numbers; positive ones; between 0 and 1; and last what the letters usually stand for in this field,
+which a verdict that rests on it says.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from ._names import words
+
 RUNGS = ("real", "positive", "unit")
 USUAL = "usual"
 # By letter, what a name usually is; used where a statement fails for all numbers.
-_POSITIVE = frozenset("sigma tau T lambda alpha beta gamma nu kappa epsilon C n N K m M".split())
-_MASSES = frozenset("p q pi t r y hat:y hat:p tilde:y hat:q P Q w lambda alpha".split())
+_POSITIVE = words("sigma tau T lambda alpha beta gamma nu kappa epsilon C n N K m M")
+_MASSES = words("p q pi t r y hat:y hat:p tilde:y hat:q P Q w lambda alpha")
 _WORDS = {"pmf": "a probability mass function", "positive": "positive", "unit": "between 0 and 1",
           "spd": "symmetric and positive definite", "symmetric": "symmetric", "onehot": "one-hot"}  # fmt: skip
 
@@ -24,7 +26,9 @@ _WORDS = {"pmf": "a probability mass function", "positive": "positive", "unit": 
 class Domains:
     """Draws values; `rung` is what undeclared names are taken for, `declared` what the note says of its names."""
 
-    def __init__(self, rung: str, declared: Mapping[str, str], seed: int, usual: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, rung: str, declared: Mapping[str, str], seed: int, usual: Mapping[str, str] | None = None
+    ) -> None:
         self.rung, self.declared, self.seed = rung, declared, seed
         self.usual = usual or {}
         self.drawn: dict[str, str] = {}
@@ -107,7 +111,9 @@ def usual_domain(name: str, rank: int) -> str | None:
 def words_for(drawn: Mapping[str, str], declared: Mapping[str, str]) -> str:
     """Say what was assumed beyond what the note declares."""
     parts = [
-        f"{shown(name)} {_WORDS[domain]}" for name, domain in sorted(drawn.items()) if domain in _WORDS and name not in declared
+        f"{shown(name)} {_WORDS[domain]}"
+        for name, domain in sorted(drawn.items())
+        if domain in _WORDS and name not in declared
     ]
     return ", ".join(parts)
 

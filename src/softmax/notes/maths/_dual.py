@@ -1,7 +1,7 @@
 """Dual numbers over NumPy arrays: a value and its slope along one direction, nested for higher derivatives.
 
-Every function takes arrays or duals. A dual of a higher tag is a number whose value and slope may be duals of lower tags;
-what has a lower tag is constant for a higher one, so that nested derivatives do not mix their directions.
+Every function takes arrays or duals. A dual of a higher tag is a number whose value and slope may be duals of lower
+tags; what has a lower tag is constant for a higher one, so that nested derivatives do not mix their directions.
 """
 
 from __future__ import annotations
@@ -220,9 +220,7 @@ def where(condition: Any, a: Array, b: Array) -> Array:
         return np.where(condition, a, b)
     (av, ad), (bv, bd) = _split(a, tag), _split(b, tag)
     zero = np.zeros(())
-    return Dual(
-        where(condition, av, bv), where(condition, zero if ad is None else ad, zero if bd is None else bd), tag
-    )
+    return Dual(where(condition, av, bv), where(condition, zero if ad is None else ad, zero if bd is None else bd), tag)
 
 
 def power(a: Array, b: Array) -> Array:

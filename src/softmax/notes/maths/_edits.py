@@ -79,7 +79,11 @@ def _signs(tokens: list[Token], protected: set[int]) -> Iterator[Change]:
         if token.kind != "char" or token.text not in "+-" or index in protected:
             continue
         before = tokens[index - 1] if index else None
-        unary = before is None or before.kind in ("open", "lbrace", "amp", "row", "begin") or before.text in ("=", "+", "-", ",")
+        unary = (
+            before is None
+            or before.kind in ("open", "lbrace", "amp", "row", "begin")
+            or before.text in ("=", "+", "-", ",")
+        )
         if token.text == "+":
             yield Change("sign", "+ becomes −", 1.0, (Edit(token.start, token.end, "-"),))
         elif unary:
@@ -138,7 +142,7 @@ def _indices(tokens: list[Token], vocabulary: Vocabulary) -> Iterator[Change]:
 
 def _is_subscript(tokens: list[Token], index: int) -> bool:
     at = index - 1
-    while at >= 0 and tokens[at].kind in ("letter", "num") or (at >= 0 and tokens[at].text == ","):
+    while (at >= 0 and tokens[at].kind in ("letter", "num")) or (at >= 0 and tokens[at].text == ","):
         at -= 1
     if at >= 0 and tokens[at].kind == "lbrace":
         at -= 1
@@ -184,7 +188,11 @@ def _structure(text: str, node: Node, vocabulary: Vocabulary) -> Iterator[Change
             yield Change("sign", "a minus more", 1.5, (Edit(at, at, "-"),))
     if isinstance(node, ast.Sub | ast.Sym | ast.Call | ast.Norm | ast.Abs) and text[node.end : node.end + 1] != "^":
         yield Change("exponent", "squared", 1.7, (Edit(node.end, node.end, "^2"),))
-    if isinstance(node, ast.Call) and written.startswith("\\" + node.name) and "^" not in written[len(node.name) + 1 :][:1]:
+    if (
+        isinstance(node, ast.Call)
+        and written.startswith("\\" + node.name)
+        and "^" not in written[len(node.name) + 1 :][:1]
+    ):
         at = node.start + 1 + len(node.name)
         yield Change("exponent", f"{node.name} squared", 1.4, (Edit(at, at, "^2"),))
     if isinstance(node, ast.Sub | ast.Sym | ast.Table) and text[node.end : node.end + 1] != "^":
@@ -204,7 +212,7 @@ def _structure(text: str, node: Node, vocabulary: Vocabulary) -> Iterator[Change
                 yield Change("factor", f"{factor} below the bar", 2.1, (edit,))
     if isinstance(node, ast.Call) and len(node.args) == 1 and node.name in ("log", "exp"):
         inner = node.args[0]
-        if 0 <= inner.start and inner.end <= node.end:
+        if inner.start >= 0 and inner.end <= node.end:
             edit = Edit(node.start, inner.start, "")
             yield Change("function", f"without {node.name}", 2.2, (edit,))
         yield Change("function", "with a logarithm", 2.3, (Edit(node.start, node.start, "\\log "),))

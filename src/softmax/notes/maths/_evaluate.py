@@ -1,9 +1,8 @@
 """The value of a formula at many points at once.
 
-An array has one axis for each index that is free or bound at that place, then one for the points, then those of a vector
-or matrix. The last axis but those of the points belongs to the outermost index; a new index comes in front, so that
-NumPy's broadcasting joins parts that use different indices. Bound names are such axes that are summed away, gradients
-such axes that become those of a vector.
+An array has one axis for each index that is free or bound at that place, then one for the points, then those of a
+vector or matrix. A new index comes in front of all others, so that NumPy's broadcasting joins parts that use different
+indices. Bound names are such axes that are summed away, gradients such axes that become those of a vector.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 from . import _ast as ast
 from . import _calls, _chance
 from . import _dual as dual
+from ._arrays import Val, check_converged, column, flat, line, raised, reduce, take
 from ._ast import Node
 from ._domains import Domains
 from ._dual import Array, Dual
@@ -29,15 +30,6 @@ from ._shapes import SUPPORT, Shapes
 MOST_ENTRIES = 400_000
 MOST_NODES = 20_000
 TERMS = 120  # of an infinite series
-
-
-@dataclass(slots=True)
-class Val:
-    """An array whose last `rank` axes are those of a vector or matrix; `row`: a transposed vector."""
-
-    array: Array
-    rank: int = 0
-    row: bool = False
 
 
 @dataclass(slots=True)
@@ -86,28 +78,10 @@ class Evaluator:
     def add_free(self, names: list[str]) -> None:
         """Give the free indices their axes."""
         for name in names:
-            if name in self.scope.support_names:
-                count = SUPPORT
-            else:
-                count = self.size_of(self.shapes.index(name))
+            count = SUPPORT if name in self.scope.support_names else self.size_of(self.shapes.index(name))
             positions = np.arange(count).reshape((count,) + (1,) * self.depth)
             self.depth += 1
             self.indices[name] = Index(positions + 1)
-
-    def collect(self, array: Array, rank: int, last: bool = True) -> Array:
-        """Make the front axis one of a vector: behind the others, or before them."""
-        depth = self.depth + 1
-
-        def move(x: Any) -> Any:
-            batch = x.ndim - rank
-            if batch < depth:
-                return None
-            return np.moveaxis(x, 0, -1 if last else -1 - rank)
-
-        count = self._front
-        return dual.linear(lambda x: _moved(x, move, count, last, rank), array)
-
-    _front = 1
 
     # --- walking ---
 
@@ -155,7 +129,9 @@ class Evaluator:
         if name in self.shapes.sizes:
             return Val(np.asarray(float(self.size_of(self.shapes.sizes[name]))))
         if name in self.scope.random_names:
-            raise NotUnderstoodError(f"the random variable {name} stands outside of an expectation", node.start, node.end)
+            raise NotUnderstoodError(
+                f"the random variable {name} stands outside of an expectation", node.start, node.end
+            )
         if name == "ones":
             return Val(np.ones((1, self.size_of(self.shapes.symbol(name).sizes[0]))), 1)
         return self.sample(name)
@@ -164,7 +140,7 @@ class Evaluator:
         index = self.indices[name]
         if name in self.scope.support_names:
             table = self.domains.table(f"value of {name}", (self.points, SUPPORT))
-            return Val(self.take(table, 1, Index(index.values)))
+            return Val(self.component(table, 1, Index(index.values)))
         return Val(np.asarray(index.values, dtype=float))
 
     def sample(self, name: str) -> Val:
@@ -196,7 +172,8 @@ class Evaluator:
         return value
 
     def _names_below(self, name: str) -> set[str]:
-        found, todo = set(), [name]
+        found: set[str] = set()
+        todo = [name]
         while todo:
             here = todo.pop()
             for table in (self.scope.variables, self.scope.functions):
@@ -237,7 +214,7 @@ class Evaluator:
             x = np.asarray(x)
             if x.ndim - rank < depth:
                 shape = (count,) + (1,) * (depth - 1 - (x.ndim - rank)) + x.shape
-                x = np.broadcast_to(x.reshape((1,) + shape[1:]), shape)
+                x = np.broadcast_to(x.reshape((1, *shape[1:])), shape)
             elif x.shape[0] != count:
                 x = np.broadcast_to(x, (count, *x.shape[1:]))
             return np.moveaxis(x, 0, -1 if last else x.ndim - 1 - rank)
@@ -255,10 +232,10 @@ class Evaluator:
             index = self.index_of(node.index[0])
             count = self.size_of(self._walker_size(node.index[0]))
             return Val(((index.values - index.base)[..., None] == np.arange(count)).astype(float), 1)
-        value = self._call_component(node) if isinstance(base, ast.Call) else self.value(base)
+        value = self.value(base)
         for position in node.index:
-            index = Index(np.asarray(int(position.value))) if isinstance(position, ast.Num) else self.index_of(position)
-            value = Val(self.take(value.array, value.rank, index), value.rank - 1)
+            index = self._position(position)
+            value = Val(self.component(value.array, value.rank, index), value.rank - 1)
         return value
 
     def _walker_size(self, index: Node) -> int:
@@ -266,8 +243,8 @@ class Evaluator:
             return self.shapes.indices[index.name]
         raise NotUnderstoodError("a unit vector whose index is no name", index.start, index.end)
 
-    def _call_component(self, node: ast.Sub) -> Val:
-        return self.value(node.base)
+    def _position(self, node: Node) -> Index:
+        return Index(np.asarray(int(node.value))) if isinstance(node, ast.Num) else self.index_of(node)
 
     def index_of(self, node: Node) -> Index:
         """The values of an index: those of a name with its base, or of an expression from 1 on."""
@@ -280,12 +257,12 @@ class Evaluator:
                 base = self.indices[part.name].base
         return Index(np.rint(value).astype(int), base, whole=False)
 
-    def take(self, array: Array, rank: int, index: Index) -> Array:
+    def component(self, array: Array, rank: int, index: Index) -> Array:
         """The component of the first axis of a vector or matrix at the values of an index."""
         if rank < 1:
             raise NotUnderstoodError("a component of a number")
         positions = np.asarray(index.values) - index.base
-        return dual.linear(lambda x: _take(x, rank, positions, index.whole), array)
+        return dual.linear(lambda x: take(x, rank, positions, index.whole), array)
 
     # --- arithmetic ---
 
@@ -312,7 +289,7 @@ class Evaluator:
         operate = dual.add if node.sign > 0 else dual.sub
         rank = max(left.rank, right.rank)
         row = left.row if left.rank >= right.rank else right.row
-        return Val(operate(_raised(left, rank), _raised(right, rank)), rank, row)
+        return Val(operate(raised(left, rank), raised(right, rank)), rank, row)
 
     def _mul(self, node: ast.Mul) -> Val:
         left, right = self.value(node.left), self.value(node.right)
@@ -324,28 +301,28 @@ class Evaluator:
             rank = max(left.rank, right.rank)
             if rank == 2 and (left.row or right.row):  # an identity times a number
                 return Val(dual.mul(left.array, right.array), 2, row=True)
-            return Val(dual.mul(_raised(left, rank), _raised(right, rank)), rank, left.row or right.row)
+            return Val(dual.mul(raised(left, rank), raised(right, rank)), rank, left.row or right.row)
         if left.rank == 2 and left.row:
-            return Val(dual.mul(_raised(Val(left.array), right.rank), right.array), right.rank, right.row)
+            return Val(dual.mul(raised(Val(left.array), right.rank), right.array), right.rank, right.row)
         if right.rank == 2 and right.row:
-            return Val(dual.mul(left.array, _raised(Val(right.array), left.rank)), left.rank, left.row)
+            return Val(dual.mul(left.array, raised(Val(right.array), left.rank)), left.rank, left.row)
         if how == "odot":
             return Val(dual.mul(left.array, right.array), left.rank, left.row)
         if left.rank == right.rank == 1:
             if (how == "otimes") or (right.row and not left.row):
-                return Val(dual.mul(_column(left.array), _line(right.array)), 2)
+                return Val(dual.mul(column(left.array), line(right.array)), 2)
             return Val(dual.sum_last(dual.mul(left.array, right.array)))
         if left.rank == 1:
-            return Val(_flat(dual.matmul(_line(left.array), right.array), -2), 1, row=True)
+            return Val(flat(dual.matmul(line(left.array), right.array), -2), 1, row=True)
         if right.rank == 1:
-            return Val(_flat(dual.matmul(left.array, _column(right.array)), -1), 1)
+            return Val(flat(dual.matmul(left.array, column(right.array)), -1), 1)
         return Val(dual.matmul(left.array, right.array), 2)
 
     def _div(self, node: ast.Div) -> Val:
         left, right = self.value(node.left), self.scalar(node.right)
         if left.rank == 2 and left.row:
             return Val(dual.div(left.array, right), 2, row=True)
-        return Val(dual.div(left.array, _raised(Val(right), left.rank)), left.rank, left.row)
+        return Val(dual.div(left.array, raised(Val(right), left.rank)), left.rank, left.row)
 
     def _pow(self, node: ast.Pow) -> Val:
         base = node.base
@@ -406,8 +383,8 @@ class Evaluator:
             self.locals[name] = hidden
         array = self.gather(inner.array, inner.rank, len(values), last=True)
         if infinite:
-            _check_converged(dual.primal(array), node)
-        return Val(_reduce(node.op, array), inner.rank, inner.row)
+            check_converged(dual.primal(array), node)
+        return Val(reduce(node.op, array), inner.rank, inner.row)
 
     def _range(self, node: ast.Big, name: str) -> tuple[Any, int]:
         if name in self.scope.support_names:
@@ -451,16 +428,14 @@ class Evaluator:
         if not wrt:
             return self.value(body)
         variable = wrt[0]
-        name = _variable_name(variable)
+        name = variable_name(variable)
         value = self._sym(ast.Sym(name))
         if isinstance(variable, ast.Sub):
             rank = len(variable.index)
             if rank != value.rank:
                 raise NotUnderstoodError("a derivative by a row of a matrix", variable.start, variable.end)
-            count = dual.primal(value.array).shape[value.array_axis :] if False else None
-            del count
-            seed = self._seed(value, [self.index_of(i) if not isinstance(i, ast.Num) else Index(np.asarray(int(i.value))) for i in variable.index])
-            return self._along_seed(name, value, seed, body, wrt[1:])
+            axes = [self._position(index) for index in variable.index]
+            return self._along_seed(name, value, self._seed(value, axes), body, wrt[1:])
         if value.rank == 0:
             return self._along_seed(name, value, np.ones(()), body, wrt[1:])
         return self._gradient(name, value, body, wrt[1:])
@@ -498,7 +473,8 @@ class Evaluator:
         """The derivative of the body in the direction `seed` of a name."""
         self.tags += 1
         tag = self.tags
-        moved = Val(Dual(value.array, np.broadcast_to(seed, np.broadcast_shapes(np.shape(seed), dual.primal(value.array).shape)), tag), value.rank, value.row)
+        shape = np.broadcast_shapes(np.shape(seed), dual.primal(value.array).shape)
+        moved = Val(Dual(value.array, np.broadcast_to(seed, shape), tag), value.rank, value.row)
         kept = self.overlay, self.locals, self.cache, self.touched
         self.cache, self.touched = {}, set()
         if name in self.locals:
@@ -521,7 +497,11 @@ class Evaluator:
         bare = body.base if isinstance(body, ast.Sub) else body
         if isinstance(bare, ast.Call) and bare.name in self.scope.generic and not bare.args:
             bare = ast.Sym(bare.name)
-        if isinstance(bare, ast.Sym) and bare.name not in self.scope.variables and bare.name not in self.scope.functions:
+        if (
+            isinstance(bare, ast.Sym)
+            and bare.name not in self.scope.variables
+            and bare.name not in self.scope.functions
+        ):
             raise NotUnderstoodError(f"{bare.name} is not given as a function of {name}", body.start, body.end)
 
     def _grad(self, node: ast.Grad) -> Val:
@@ -575,11 +555,11 @@ class Evaluator:
             for j, entry in enumerate(row):
                 place = np.zeros((lines, columns))
                 place[i, j] = 1.0
-                out = dual.add(out, dual.linear(lambda x, place=place: np.asarray(x)[..., None, None] * place, entry))
+                out = dual.add(out, dual.linear(partial(_placed, place), entry))
         if columns == 1:
-            return Val(_flat(out, -1), 1)
+            return Val(flat(out, -1), 1)
         if lines == 1:
-            return Val(_flat(out, -2), 1, row=True)
+            return Val(flat(out, -2), 1, row=True)
         return Val(out, 2)
 
     def _norm(self, node: ast.Norm) -> Val:
@@ -588,7 +568,7 @@ class Evaluator:
         if node.kind == "1":
             return Val(dual.sum_last(dual.absolute(array), axes))
         if node.kind == "infty":
-            return Val(_reduce("max", dual.absolute(array)))
+            return Val(reduce("max", dual.absolute(array)))
         return Val(dual.sqrt(dual.sum_last(dual.square(array), axes)))
 
     def _abs(self, node: ast.Abs) -> Val:
@@ -607,78 +587,12 @@ class Evaluator:
         return _chance.probability(self, node)
 
 
-# --- arrays ---
+def _placed(place: Any, x: Any) -> Any:
+    return np.asarray(x)[..., None, None] * place
 
 
-def _moved(x: Any, move: Any, count: int, last: bool, rank: int) -> Any:
-    return move(x)
-
-
-def _variable_name(node: Node) -> str:
+def variable_name(node: Node) -> str:
     base = node.base if isinstance(node, ast.Sub) else node
     if not isinstance(base, ast.Sym):
         raise NotUnderstoodError("a derivative by something that is no variable", node.start, node.end)
     return base.name
-
-
-def _raised(value: Val, rank: int) -> Array:
-    """A number with axes for a vector or matrix behind."""
-    extra = rank - value.rank
-    if extra <= 0:
-        return value.array
-    return dual.linear(lambda x: np.asarray(x).reshape(np.shape(x) + (1,) * extra), value.array)
-
-
-def _column(a: Array) -> Array:
-    return dual.linear(lambda x: x[..., None], a)
-
-
-def _line(a: Array) -> Array:
-    return dual.linear(lambda x: x[..., None, :], a)
-
-
-def _flat(a: Array, axis: int) -> Array:
-    return dual.linear(lambda x: np.squeeze(x, axis=axis), a)
-
-
-def _take(x: Any, rank: int, positions: Any, whole: bool) -> Any:
-    x = np.asarray(x)
-    count, batch = x.shape[-rank], x.ndim - rank
-    if whole and positions.ndim and positions.shape[0] == count == positions.size and batch <= positions.ndim - 1:
-        front = np.moveaxis(x, -rank, 0)
-        return front.reshape((count,) + (1,) * (positions.ndim - 1 - batch) + front.shape[1:])
-    outside = (positions < 0) | (positions >= count)
-    shape = np.broadcast_shapes(x.shape[:batch], positions.shape)
-    spread = np.broadcast_to(x, shape + x.shape[batch:])
-    index = np.broadcast_to(np.where(outside, 0, positions), shape).reshape(shape + (1,) * rank)
-    index = np.broadcast_to(index, (*shape, 1, *x.shape[batch + 1 :]))
-    taken = np.squeeze(np.take_along_axis(spread, index, axis=-rank), axis=-rank)
-    if outside.any():
-        hidden = np.broadcast_to(outside, shape).reshape(shape + (1,) * (rank - 1))
-        taken = np.where(hidden, np.nan, taken)
-    return taken
-
-
-def _reduce(op: str, a: Array) -> Array:
-    """Reduce the last axis."""
-    if op == "sum":
-        return dual.sum_last(a)
-    if op in ("max", "min"):
-        choose = np.argmax if op == "max" else np.argmin
-        best = choose(dual.primal(a), axis=-1)[..., None]
-        return dual.linear(
-            lambda x: np.take_along_axis(x, np.broadcast_to(best, (*x.shape[:-1], 1)), axis=-1)[..., 0], a
-        )
-    out: Array = np.ones(())
-    for k in range(dual.primal(a).shape[-1]):
-        out = dual.mul(out, dual.linear(lambda x, k=k: x[..., k], a))
-    return out
-
-
-def _check_converged(array: Any, node: Node) -> None:
-    with np.errstate(all="ignore"):
-        total = np.abs(np.sum(array, axis=-1)) + 1e-300
-        rest = np.abs(array[..., -1]) > 1e-15 * total
-    if rest.all():
-        raise UndefinedError("an infinite series that does not converge", node.start, node.end)
-    array[rest if rest.shape == array.shape[:-1] else ...] = np.nan

@@ -1,4 +1,4 @@
-"""Exact proofs: both sides as quotients of polynomials with rational coefficients in the parts that are not taken apart."""
+"""Exact proofs: both sides as quotients of polynomials in the parts that are not taken apart."""
 
 from __future__ import annotations
 

@@ -9,20 +9,21 @@ from . import _ast as ast
 from ._ast import Node
 from ._big import big_operator, expectation, integral, probability
 from ._derivatives import fraction, nabla, partial
-from ._errors import MalformedError, NotUnderstoodError, ShapeError
+from ._errors import MalformedError, NotUnderstoodError
+from ._indicators import indicator, kronecker, opens_condition, subscript_condition
 from ._names import BIG, EXPECTATIONS, INDICATORS, PROBABILITIES, RELATIONS, canonical
-from ._parse import _OPENING, Parser, symbol_name
+from ._parse import CLOSING, Parser, split_top, symbol_name, top_level
+from ._scripts import primes, scripted, subscript
 from ._tables import environment
 from ._tokens import Token
 
-_DECORATING = {"*": "*", "star": "*", "+": "+", "dagger": "†", "circ": "°"}
 _SIMPLE = frozenset({"num", "letter"})
 
 
 def factor(p: Parser) -> Node:
     """Read one factor with its scripts."""
     p.deeper()
-    value = _scripted(p, _base(p))
+    value = scripted(p, _base(p))
     p.depth -= 1
     return value
 
@@ -32,8 +33,8 @@ def _base(p: Parser) -> Node:
     if token is None:
         raise p.missing("an operand is missing")
     if token.kind == "num":
-        if token.text == "1" and _opens_condition(p, 1):
-            return _indicator(p)
+        if token.text == "1" and opens_condition(p, 1):
+            return indicator(p)
         p.at += 1
         return p.number(token)
     if token.kind in ("letter", "name"):
@@ -138,9 +139,9 @@ def _named(p: Parser, token: Token) -> Node:
     name = symbol_name(token)
     after = p.peek(1)
     opens = after is not None and after.kind == "open"
-    if name in INDICATORS and (_opens_condition(p, 1) or _subscript_condition(p)):
-        return _indicator(p)
-    if name == "delta" and after is not None and after.kind == "sub" and (value := _kronecker(p)) is not None:
+    if name in INDICATORS and (opens_condition(p, 1) or subscript_condition(p)):
+        return indicator(p)
+    if name == "delta" and after is not None and after.kind == "sub" and (value := kronecker(p)) is not None:
         return value
     if name in EXPECTATIONS and _is_expectation(p, token, name):
         return expectation(p, EXPECTATIONS[name])
@@ -168,43 +169,25 @@ def _named(p: Parser, token: Token) -> Node:
 def _called(p: Parser, token: Token, name: str) -> Node:
     """A function by its letter: with primes, a subscript and arguments; without arguments it stands for its value."""
     p.at += 1
-    primes = _primes(p)
+    order = primes(p)
     label: tuple[Node, ...] = ()
     following = p.peek()
     if following is not None and following.kind == "sub":
         kept = p.at
         words, index = subscript(p)
         name, label = name + "".join("_" + word for word in words), index
-        primes += _primes(p)
+        order += primes(p)
         following = p.peek()
         if following is None or following.kind != "open":
             p.at = kept
             name, label = symbol_name(token), ()
     following = p.peek()
     if following is None or following.kind != "open" or following.text not in "([":
-        if primes:
-            return ast.Call(name, (), primes, start=token.start, end=p.last_end())
+        if order:
+            return ast.Call(name, (), order, start=token.start, end=p.last_end())
         return ast.Sym(name, token.style, start=token.start, end=p.last_end())
-    value: Node = ast.Call(name, _arguments(p, token), primes, start=token.start, end=p.last_end())
+    value: Node = ast.Call(name, _arguments(p, token), order, start=token.start, end=p.last_end())
     return ast.Sub(value, label, start=token.start, end=p.last_end()) if label else value
-
-
-def _primes(p: Parser) -> int:
-    count = 0
-    while True:
-        if p.is_char("'"):
-            count += 1
-            p.at += 1
-            continue
-        token, following = p.peek(), p.peek(1)
-        if token and token.kind == "sup" and following and following.kind == "lbrace":
-            close = p.matching(p.at + 1)
-            inner = p.tokens[p.at + 2 : close]
-            if inner and all(part.text == "'" for part in inner):
-                count += len(inner)
-                p.at = close + 1
-                continue
-        return count
 
 
 def _function(p: Parser, token: Token, name: str) -> Node:
@@ -212,7 +195,7 @@ def _function(p: Parser, token: Token, name: str) -> Node:
     p.at += 1
     power: Node | None = None
     index: tuple[Node, ...] = ()
-    primes = _primes(p)
+    order = primes(p)
     base: Node | None = None
     while (script := p.peek()) is not None and script.kind in ("sup", "sub"):
         if script.kind == "sup":
@@ -234,7 +217,7 @@ def _function(p: Parser, token: Token, name: str) -> Node:
     end = p.last_end()
     if base is not None:
         args, name = (base, *args), "logbase"
-    value: Node = ast.Call(name, args, primes, start=token.start, end=end)
+    value: Node = ast.Call(name, args, order, start=token.start, end=end)
     if index:
         value = ast.Sub(value, index, start=token.start, end=end)
     if power is not None:
@@ -244,7 +227,7 @@ def _function(p: Parser, token: Token, name: str) -> Node:
 
 def _function_arguments(p: Parser, token: Token, name: str) -> tuple[Node, ...]:
     following = p.peek()
-    if following is None or p._ends():
+    if following is None or p.ends():
         raise MalformedError(f"{token.text} lacks its argument", token.start, token.end)
     if following.kind == "open" and following.text in "([{":
         return _arguments(p, token)
@@ -297,46 +280,18 @@ def _arguments(p: Parser, token: Token) -> tuple[Node, ...]:
     return values
 
 
-def split_top(p: Parser, low: int, high: int, marks: str = ",;‖|") -> list[tuple[int, int]]:
-    """Ranges between separators outside of brackets; bars separate where there is one of them alone."""
-    bars = [i for i in _top(p, low, high) if p.tokens[i].kind == "bar" or p.tokens[i].text == "mid"]
-    out, begin = [], low
-    for index in _top(p, low, high):
-        token = p.tokens[index]
-        separates = (token.kind == "char" and token.text in ",;" and token.text in marks) or (
-            len(bars) == 1 and index == bars[0] and begin <= index
-        )
-        if separates:
-            out.append((begin, index))
-            begin = index + 1
-    return [*out, (begin, high)]
-
-
-def _top(p: Parser, low: int, high: int) -> list[int]:
-    depth, out = 0, []
-    for index in range(low, high):
-        kind = p.tokens[index].kind
-        if kind in ("close", "rbrace", "end"):
-            depth -= 1
-        if depth == 0:
-            out.append(index)
-        if kind in ("open", "lbrace", "begin"):
-            depth += 1
-    return out
-
-
 # --- brackets ---
 
 
 def _bracketed(p: Parser, token: Token) -> Node:
     close = p.matching(p.at)
     closing = p.tokens[close]
-    fits = _OPENING.get(token.text, ")")
+    fits = CLOSING.get(token.text, ")")
     if closing.text != fits and "." not in (token.text, closing.text):
         raise p.unknown(f"{token.text} is closed by {closing.text}", token)
     if token.text in "⟨⌊⌈." or closing.text == ".":
         raise p.unknown(f"no meaning is known for {token.text}…{closing.text}", token)
-    if token.text == "[" and _opens_condition(p, 0):
+    if token.text == "[" and opens_condition(p, 0):
         condition = p.within(p.at + 1, close, p.condition)
         p.at = close + 1
         return ast.Iverson(condition, start=token.start, end=p.last_end())
@@ -378,219 +333,6 @@ def _norm(p: Parser, token: Token, inner: Node) -> Node:
     return ast.Norm(inner, kind, start=token.start, end=p.last_end())
 
 
-# --- scripts ---
-
-
-def _scripted(p: Parser, value: Node) -> Node:
-    """Add subscripts, superscripts and primes to a factor."""
-    start = value.start
-    while (token := p.peek()) is not None:
-        if token.kind == "sub":
-            following = p.peek(1)
-            ones = isinstance(value, ast.Sym) and value.name in ("ones",)
-            words, index = subscript(p)
-            if words:
-                if not isinstance(value, ast.Sym):
-                    raise p.unknown(f"no meaning is known for the subscript {words[0]!r}", following)
-                value = ast.Sym(value.name + "".join("_" + w for w in words), value.style, start=start, end=p.last_end())
-            if index and not ones:
-                old = value.index if isinstance(value, ast.Sub) else ()
-                base = value.base if isinstance(value, ast.Sub) else value
-                value = ast.Sub(base, old + index, start=start, end=p.last_end())
-        elif token.kind == "sup":
-            value = _superscript(p, value)
-        elif token.kind == "char" and token.text == "'":
-            count = _primes(p)
-            if isinstance(value, ast.Sym):
-                value = ast.Sym(value.name + "'" * count, value.style, start=start, end=p.last_end())
-            else:
-                value = _primed(p, value, count, token)
-        elif token.kind == "char" and token.text == "!":
-            p.at += 1
-            value = ast.Call("factorial", (value,), start=start, end=p.last_end())
-        else:
-            break
-    return value
-
-
-def _primed(p: Parser, value: Node, count: int, token: Token) -> Node:
-    """(f(x) g(x))': the derivative by the one name that all functions in it are taken of."""
-    arguments = {
-        arg.name
-        for here in ast.walk(value)
-        if isinstance(here, ast.Call)
-        for arg in here.args
-        if isinstance(arg, ast.Sym)
-    } or ast.symbols(value)
-    if len(arguments) != 1:
-        raise p.unknown("no meaning is known for a prime here", token)
-    variable = ast.Sym(arguments.pop())
-    return ast.Deriv(value, (variable,) * count, start=value.start, end=p.last_end())
-
-
-def _superscript(p: Parser, value: Node) -> Node:
-    token = p.peek()
-    p.at += 1
-    low, high = p.argument()
-    end = p.last_end()
-    inner = p.tokens[low:high]
-    if not inner:
-        raise MalformedError("the exponent is missing", token.start if token else 0, end)
-    texts = [part.text for part in inner]
-    if _is_transpose(p, inner):
-        return ast.Transpose(value, start=value.start, end=end)
-    if len(inner) == 2 and texts[0] == "-" and _is_transpose(p, inner[1:]):
-        minus = ast.Num(Fraction(-1), "-1", start=value.start, end=end)
-        return ast.Transpose(ast.Pow(value, minus, start=value.start, end=end), start=value.start, end=end)
-    if len(inner) == 1 and texts[0] in _DECORATING and isinstance(value, ast.Sym):
-        return ast.Sym(value.name + _DECORATING[texts[0]], value.style, start=value.start, end=end)
-    if texts[0] == "(" and inner[0].kind == "open" and p.matching(low) == high - 1 and len(inner) > 2:
-        return _labelled(p, value, low, high)
-    exponent = p.within(low, high, p.expression)
-    return ast.Pow(value, exponent, start=value.start, end=end)
-
-
-def _is_transpose(p: Parser, inner: list[Token]) -> bool:
-    if len(inner) != 1:
-        return False
-    token = inner[0]
-    if token.text == "top" or (token.text == "T" and "rm" in token.style):
-        return True
-    return token.text == "T" and "T" not in p.reading.symbols
-
-
-def _labelled(p: Parser, value: Node, low: int, high: int) -> Node:
-    """x^{(i)}: the i-th of several x, so an index before the others."""
-    index = p.within(low + 1, high - 1, p.expression)
-    end = p.last_end()
-    if isinstance(index, ast.Num) and isinstance(value, ast.Sym):
-        return ast.Sym(f"{value.name}^({index.text})", value.style, start=value.start, end=end)
-    if isinstance(value, ast.Sub):
-        return replace(value, index=(index, *value.index), end=end)
-    if isinstance(value, ast.Sym):
-        return ast.Sub(value, (index,), start=value.start, end=end)
-    return ast.Pow(value, index, start=value.start, end=end)
-
-
-def subscript(p: Parser) -> tuple[list[str], tuple[Node, ...]]:
-    """Read a subscript: words that are part of the name, and indices."""
-    p.at += 1
-    low, high = p.argument()
-    if low == high:
-        raise MalformedError("the subscript is missing", p.tokens[low - 1].start, p.last_end())
-    return p.within(low, high, lambda: _indices(p))
-
-
-def _indices(p: Parser) -> tuple[list[str], tuple[Node, ...]]:
-    words: list[str] = []
-    index: list[Node] = []
-    while (token := p.peek()) is not None:
-        if token.kind == "char" and token.text in ",;":
-            p.at += 1
-        elif token.kind == "text" or (token.kind == "name" and not token.style.endswith(":")):
-            words.append(token.text.strip())
-            p.at += 1
-        elif token.kind == "char" and token.text in "*+-" and p.peek(1) is None:
-            words.append(token.text)
-            p.at += 1
-        elif token.kind == "macro" and token.text in ("infty", "star"):
-            words.append(token.text)
-            p.at += 1
-        elif token.kind == "open" and p.matching(p.at) == p.stop - 1:
-            p.at, p.stop = p.at + 1, p.stop - 1
-            value = _indices(p)
-            p.stop += 1
-            p.at += 1
-            return value
-        else:
-            index.append(_one_index(p))
-    return words, tuple(index)
-
-
-def _one_index(p: Parser) -> Node:
-    start = p.position()
-    value = factor(p)
-    while p.is_sign():
-        sign = 1 if p.is_char("+") else -1
-        p.at += 1
-        value = ast.Add(value, factor(p), sign, start=start, end=p.last_end())
-    return value
-
-
-# --- indicators ---
-
-
-def _opens_condition(p: Parser, ahead: int) -> bool:
-    """Whether brackets that hold a relation stand there."""
-    token = p.peek(ahead)
-    if token is None or token.kind not in ("open", "lbrace"):
-        return False
-    try:
-        close = p.matching(p.at + ahead)
-    except MalformedError:
-        return False
-    return _has_relation(p, p.at + ahead + 1, close)
-
-
-def _has_relation(p: Parser, low: int, high: int) -> bool:
-    return any(
-        p.tokens[i].kind in ("char", "macro") and RELATIONS.get(p.tokens[i].text, "other") not in ("other", "implies")
-        for i in _top(p, low, high)
-    )
-
-
-def _subscript_condition(p: Parser) -> bool:
-    following = p.peek(1)
-    if following is None or following.kind != "sub":
-        return False
-    group = p.peek(2)
-    return group is not None and group.kind == "lbrace" and _condition_range(p, p.at + 2) is not None
-
-
-def _condition_range(p: Parser, brace: int) -> tuple[int, int] | None:
-    low, high = brace + 1, p.matching(brace)
-    if low < high and p.tokens[low].kind == "open" and p.matching(low) == high - 1:
-        low, high = low + 1, high - 1
-    return (low, high) if _has_relation(p, low, high) else None
-
-
-def _indicator(p: Parser) -> Node:
-    start = p.position()
-    p.at += 1
-    token = p.peek()
-    if token is not None and token.kind == "sub":
-        found = _condition_range(p, p.at + 1)
-        close = p.matching(p.at + 1)
-        assert found is not None
-        low, high = found
-    else:
-        close = p.matching(p.at)
-        low, high = p.at + 1, close
-    condition = p.within(low, high, p.condition)
-    p.at = close + 1
-    return ast.Iverson(condition, start=start, end=p.last_end())
-
-
-def _kronecker(p: Parser) -> Node | None:
-    start, kept = p.position(), p.at
-    p.at += 1
-    found = None
-    token = p.peek(1)
-    if token is not None and token.kind == "lbrace":
-        found = _condition_range(p, p.at + 1)
-    if found is not None:
-        close = p.matching(p.at + 1)
-        condition = p.within(*found, p.condition)
-        p.at = close + 1
-        return ast.Iverson(condition, start=start, end=p.last_end())
-    words, index = subscript(p)
-    if not words and len(index) == 2:
-        where = ast.Rel("=", index[0], index[1], start=start, end=p.last_end())
-        return ast.Iverson(where, start=start, end=p.last_end())
-    p.at = kept
-    return None
-
-
 # --- what only the arguments tell ---
 
 
@@ -605,7 +347,7 @@ def _is_divergence(p: Parser) -> bool:
             close = p.matching(p.at + 1)
         except MalformedError:
             return False
-        return any(p.tokens[i].text == "‖" for i in _top(p, p.at + 2, close))
+        return any(p.tokens[i].text == "‖" for i in top_level(p, p.at + 2, close))
     return False
 
 
@@ -656,9 +398,12 @@ def _is_probability(p: Parser, name: str) -> bool:
         return p.at + 2 < close and p.tokens[p.at + 2].kind != "num"
     if name in p.reading.symbols and name != "Q":
         return False
-    inside = [p.tokens[i] for i in _top(p, p.at + 2, close)]
-    plain = [t for t in inside if t.kind in ("letter", "name", "num", "bar", "sub", "sup", "lbrace", "rbrace") or t.text in ",;=|" or t.text == "mid"]
+    inside = [p.tokens[i] for i in top_level(p, p.at + 2, close)]
+    plain = [
+        t
+        for t in inside
+        if t.kind in ("letter", "name", "num", "bar", "sub", "sup", "lbrace", "rbrace")
+        or t.text in ",;=|"
+        or t.text == "mid"
+    ]
     return bool(inside) and len(plain) == len(inside) and inside[0].kind in ("letter", "name")
-
-
-__all__ = ["ShapeError", "factor", "split_top", "subscript"]

@@ -10,12 +10,12 @@ from . import _ast as ast
 from ._ast import Node
 from ._chains import Chain
 from ._errors import FormulaError
-from ._names import ELEMENTWISE, LIBRARY, STANDARD, USUAL_INDICES
+from ._names import ELEMENTWISE, LIBRARY, STANDARD, USUAL_INDICES, words
 from ._parse import Parser, Reading, functions_in
 from ._scope import Definition
 from ._tokens import Token, tokenize
 
-_KNOWN = (ELEMENTWISE - {"sigma"}) | LIBRARY | STANDARD | frozenset("diag tr det max min logbase binom factorial".split())
+_KNOWN = (ELEMENTWISE - {"sigma"}) | LIBRARY | STANDARD | words("diag tr det max min logbase binom factorial")
 
 
 @dataclass
@@ -63,12 +63,11 @@ def head_of(node: Node) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:
         if node.name in ("e", "pi", "ones") or len(set(indices)) != len(indices):
             return None
         return node.name, (), indices
-    if isinstance(node, ast.Call) and not node.primes and node.args and node.name not in _KNOWN:
-        if all(isinstance(arg, ast.Sym) for arg in node.args):
-            parameters = tuple(arg.name for arg in node.args)  # type: ignore[attr-defined]
-            if len(set(parameters + indices)) == len(parameters + indices):
-                return node.name, parameters, indices
-    return None
+    if not isinstance(node, ast.Call) or node.primes or not node.args or node.name in _KNOWN:
+        return None
+    parameters = tuple(arg.name for arg in node.args if isinstance(arg, ast.Sym))
+    distinct = len(set(parameters + indices)) == len(parameters + indices)
+    return (node.name, parameters, indices) if distinct and len(parameters) == len(node.args) else None
 
 
 def definition_in(left: Node, right: Node, at: int, section: int) -> Definition | None:
@@ -147,9 +146,10 @@ def _number(node: Node | None) -> int | None:
 
 def _declare(node: Node | None, domain: str, knowledge: Knowledge) -> None:
     base = node.base if isinstance(node, ast.Sub) else node
-    if isinstance(base, ast.Sym) and base.name not in knowledge.definitions:
-        if knowledge.domains.get(base.name) != "pmf":
-            knowledge.domains[base.name] = domain
+    if not isinstance(base, ast.Sym) or base.name in knowledge.definitions:
+        return
+    if knowledge.domains.get(base.name) != "pmf":
+        knowledge.domains[base.name] = domain
 
 
 # --- declarations by membership and in words ---
@@ -159,9 +159,12 @@ _SETS = {
     "\\mathrm{R}": "", "\\Delta": "pmf",
 }  # fmt: skip
 _MEMBER = re.compile(
-    r"([A-Za-z]|\\[A-Za-z]+(?:\s*\{\s*\\?[A-Za-z]+\s*\})?)(?:_\{?\w\}?)?((?:\s*,\s*(?:[A-Za-z]|\\[a-z]+))*)\s*\\in\s*(.+)", re.S
+    r"([A-Za-z]|\\[A-Za-z]+(?:\s*\{\s*\\?[A-Za-z]+\s*\})?)(?:_\{?\w\}?)?((?:\s*,\s*(?:[A-Za-z]|\\[a-z]+))*)\s*\\in\s*(.+)",
+    re.S,
 )
-_POWER = re.compile(r"\\(?:mathbb|mathrm)?\s*\{?\s*R\s*\}?\s*(?:_\S+)?\s*\^\s*\{?\s*([A-Za-z])(?:\s*\\times\s*([A-Za-z]))?\s*\}?")
+_POWER = re.compile(
+    r"\\(?:mathbb|mathrm)?\s*\{?\s*R\s*\}?\s*(?:_\S+)?\s*\^\s*\{?\s*([A-Za-z])(?:\s*\\times\s*([A-Za-z]))?\s*\}?"
+)
 _SCALE = re.compile(r"_\s*\{?\s*(\+\+?|>\s*0|\\geq?\s*0)")
 
 
@@ -207,7 +210,12 @@ _WORDS = (
     (re.compile(r"symmetric (?:and )?positive[- ](?:semi-?)?definite|positive[- ](?:semi-?)?definite", re.I), "spd"),
     (re.compile(r"\bsymmetric\b", re.I), "symmetric"),
     (re.compile(r"one-hot", re.I), "onehot"),
-    (re.compile(r"\b(?:pmfs?|probability mass functions?|probability vectors?|distributions?|probabilities)\b", re.I), "pmf"),
+    (
+        re.compile(
+            r"\b(?:pmfs?|probability mass functions?|probability vectors?|distributions?|probabilities)\b", re.I
+        ),
+        "pmf",
+    ),
     (re.compile(r"\bpositive\b", re.I), "positive"),
 )
 
@@ -229,4 +237,6 @@ def learn_words(before: str, formula: str, after: str, knowledge: Knowledge) -> 
 
 def learn_independence(prose: Iterable[str], knowledge: Knowledge) -> None:
     """Take that random variables are independent, where the note says so."""
-    knowledge.independent = any(re.search(r"\b(?:independent|iid|i\.i\.d\.|unabhängig)\b", part, re.I) for part in prose)
+    knowledge.independent = any(
+        re.search(r"\b(?:independent|iid|i\.i\.d\.|unabhängig)\b", part, re.I) for part in prose
+    )

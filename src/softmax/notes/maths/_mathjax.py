@@ -2,8 +2,10 @@ r"""What MathJax 3.2.2 knows with the packages that Anki loads: names read from 
 
 from __future__ import annotations
 
+from ._names import words
+
 # Macros with a name of letters; packages that are loaded on demand included.
-MACROS = frozenset(
+MACROS = words(
     """
     AXC Aboxed And ArrowBetweenLines Axiom AxiomC BIC Bbb Bbbk Big Bigg Biggl Biggm Biggr Bigl Bigm Bigr BinaryInf
     BinaryInfC Box Bra Braket Bumpeq Cap Colonapprox Coloneq Coloneqq Colonsim Cup DeclareMathOperator
@@ -99,10 +101,9 @@ MACROS = frozenset(
     xLeftrightharpoons xRightarrow xRightleftharpoons xcancel xhookleftarrow xhookrightarrow xi xleftarrow
     xleftharpoondown xleftharpoonup xleftrightarrow xleftrightharpoons xlongequal xmapsto xmathstrut xrightarrow
     xrightharpoondown xrightharpoonup xrightleftharpoons xtofrom xtwoheadleftarrow xtwoheadrightarrow yen zeta
-    """.split()
+    """
 )
-# Environments.
-ENVIRONMENTS = frozenset(
+ENVIRONMENTS = words(
     """
     Bmatrix Bmatrix* Bsmallmatrix Bsmallmatrix* CD Vmatrix Vmatrix* Vsmallmatrix Vsmallmatrix* align align* alignat
     alignat* aligned alignedat array bmatrix bmatrix* bsmallmatrix bsmallmatrix* cases cases* crampedsubarray dcases
@@ -110,40 +111,37 @@ ENVIRONMENTS = frozenset(
     lgathered matrix matrix* multline multline* multlined numcases pmatrix pmatrix* prooftree psmallmatrix
     psmallmatrix* rcases rcases* rgathered smallmatrix smallmatrix* split spreadlines subarray subnumcases vmatrix
     vmatrix* vsmallmatrix vsmallmatrix* xalignat xalignat* xxalignat
-    """.split()
+    """
 )
 # What may follow left and right.
-DELIMITERS = frozenset(
+DELIMITERS = words(
     r"""
     ( ) . / < > [ \Arrowvert \Downarrow \Uparrow \Updownarrow \Vert \arrowvert \backslash \bracevert \downarrow \gt
     \lVert \langle \lbrace \lbrack \lceil \lfloor \lgroup \llcorner \lmoustache \lparen \lrcorner \lt \lvert \rVert
     \rangle \rbrace \rbrack \rceil \rfloor \rgroup \rmoustache \rparen \rvert \ulcorner \uparrow \updownarrow
     \urcorner \vert \{ \| \} ] |
-    """.split()
+    """
 )
-
-# Arguments that a macro takes. Those that are text, not mathematics, stand in TEXT.
-ARGUMENTS = {
-    **dict.fromkeys(
-        """
-        sqrt hat bar tilde vec dot ddot dddot ddddot check breve acute grave mathring widehat widetilde overline underline
-        overbrace underbrace overrightarrow overleftarrow overleftrightarrow underrightarrow underleftarrow
-        mathrm mathbf mathit mathsf mathtt mathbb mathcal mathscr mathfrak boldsymbol bm bold symbf pmb Bbb phantom hphantom
-        vphantom smash mathop mathbin mathrel mathord mathopen mathclose mathpunct mathinner boxed cancel bcancel xcancel
-        operatorname operatornamewithlimits llap rlap mathllap mathrlap mathclap pmod mod substack xrightarrow
-        xleftarrow
-        text mbox hbox textrm textbf textit texttt textsf textnormal label ref eqref ce pu unicode fbox mathchoice
-        """.split(),
-        1,
-    ),
-    **dict.fromkeys(
-        "frac dfrac tfrac cfrac binom dbinom tbinom overset underset stackrel textcolor colorbox href class cssId style "
-        "cancelto enclose bbox".split(),
-        2,
-    ),
-    "bbox": 1, "mathchoice": 4, "fcolorbox": 3, "genfrac": 6, "color": 1, "tag": 1, "pmod": 1,
-}  # fmt: skip
-TEXT = frozenset(
-    "text mbox hbox textrm textbf textit texttt textsf textnormal label ref eqref ce pu unicode fbox color tag".split()
+_ONE = words(
+    """
+    sqrt hat bar tilde vec dot ddot dddot ddddot check breve acute grave mathring widehat widetilde overline
+    underline overbrace underbrace overrightarrow overleftarrow overleftrightarrow underrightarrow underleftarrow
+    mathrm mathbf mathit mathsf mathtt mathbb mathcal mathscr mathfrak boldsymbol pmb Bbb phantom hphantom vphantom
+    smash mathop mathbin mathrel mathord mathopen mathclose mathpunct mathinner boxed cancel bcancel xcancel
+    operatorname operatornamewithlimits llap rlap mathllap mathrlap mathclap pmod mod substack xrightarrow
+    xleftarrow text mbox hbox textrm textbf textit texttt textsf textnormal label ref eqref ce pu unicode fbox bbox
+    color tag
+    """
 )
-del ARGUMENTS["bm"], ARGUMENTS["mathchoice"]
+_TWO = words(
+    """
+    frac dfrac tfrac cfrac binom dbinom tbinom overset underset stackrel textcolor colorbox href class cssId style
+    cancelto enclose
+    """
+)
+# Arguments that a macro takes.
+ARGUMENTS = dict.fromkeys(_ONE, 1) | dict.fromkeys(_TWO, 2) | {"fcolorbox": 3, "genfrac": 6}
+# Macros whose argument is text and no mathematics.
+TEXT = words(
+    "text mbox hbox textrm textbf textit texttt textsf textnormal label ref eqref ce pu unicode fbox color tag"
+)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
+    return frozenset(text.split())
+
+
 # As written in roman or as a macro, lower-case, without "_" and "-"  ->  name in the tree.
 FUNCTIONS = {
     "exp": "exp", "log": "log", "ln": "log", "sin": "sin", "cos": "cos", "tan": "tan", "sinh": "sinh", "cosh": "cosh",
-    "tanh": "tanh", "arcsin": "arcsin", "arccos": "arccos", "arctan": "arctan", "cot": "cot", "sec": "sec", "csc": "csc",
-    "sigmoid": "sigmoid", "expit": "sigmoid", "logistic": "sigmoid", "sigm": "sigmoid", "logit": "logit",
+    "tanh": "tanh", "csc": "csc", "arcsin": "arcsin", "arccos": "arccos", "arctan": "arctan", "cot": "cot",
+    "sigmoid": "sigmoid", "expit": "sigmoid", "logistic": "sigmoid", "sigm": "sigmoid", "logit": "logit", "sec": "sec",
     "relu": "relu", "softplus": "softplus", "sign": "sign", "sgn": "sign", "erf": "erf", "abs": "abs",
     "softmax": "softmax", "logsoftmax": "logsoftmax", "lse": "lse", "logsumexp": "lse",
     "diag": "diag", "tr": "tr", "trace": "tr", "det": "det", "kl": "kl", "argmax": "argmax", "artanh": "artanh",
     "odds": "odds", "silu": "silu", "swish": "silu", "sqrt": "sqrt",
 }  # fmt: skip
-ELEMENTWISE = frozenset(
+ELEMENTWISE = words(
     "exp log sin cos tan sinh cosh tanh arcsin arccos arctan cot sec csc sigmoid logit relu softplus sign erf abs sqrt "
-    "artanh odds silu".split()
+    "artanh odds silu"
 )
 # Functions of this library: a note's definition of one is checked against it, and does not replace it.
 LIBRARY = frozenset({"softmax", "logsoftmax", "lse"})
 # Calls that have a standard meaning unless the note gives another.
 STANDARD = frozenset({"kl", "H", "cal:N"})
 # Letters that are functions where parentheses follow; those of the second group only where they always do.
-STRONG_LETTERS = frozenset("f g h F G L J phi psi ell Phi cal:L cal:N cal:J cal:F cal:H cal:l ell".split())
-WEAK_LETTERS = frozenset("sigma H u v Q U V S R B Gamma eta y z a q s ell D Psi varphi varsigma".split())
+STRONG_LETTERS = words("f g h F G L J phi psi ell Phi cal:L cal:N cal:J cal:F cal:H cal:l ell")
+WEAK_LETTERS = words("sigma H u v Q U V S R B Gamma eta y z a q s ell D Psi varphi varsigma")
 EXPECTATIONS = {
     "bb:E": "E", "E": "E", "cal:E": "E", "Var": "Var", "var": "Var", "bb:V": "Var", "Cov": "Cov", "cov": "Cov",
     "bb:C": "Cov", "V": "Var",
@@ -43,8 +49,8 @@ RELATIONS = {
     "upharpoonright": "other", "nearrow": "other", "searrow": "other", "backsim": "other", "gtrless": "other",
 }  # fmt: skip
 BIG = {"sum": "sum", "prod": "prod", "max": "max", "min": "min"}
-INDEX_LETTERS = frozenset("i j k l m n c r s t a b y d q u v".split())
-USUAL_INDICES = frozenset("i j k l m n c r".split())
+INDEX_LETTERS = words("i j k l m n c r s t a b y d q u v")
+USUAL_INDICES = words("i j k l m n c r")
 
 
 def canonical(name: str) -> str | None:

@@ -148,7 +148,11 @@ def _fingerprint(formula: Formula) -> Any:
 def _words(text: str) -> set[str]:
     """Everything in a formula that may be a name: letters, and words after a backslash or in braces."""
     words = set(re.findall(r"[A-Za-z]+", text))
-    return words | {letter for word in words for letter in word} | {f"{a}:{b}" for a, b in re.findall(r"\\(\w+)\s*\{?\s*\\?(\w+)", text)}
+    return (
+        words
+        | {letter for word in words for letter in word}
+        | {f"{a}:{b}" for a, b in re.findall(r"\\(\w+)\s*\{?\s*\\?(\w+)", text)}
+    )
 
 
 def _add(report: MathsReport, result: DisplayResult, places: Sequence[tuple[NoteFile, Segment]]) -> None:

@@ -10,21 +10,12 @@ from typing import TypeVar
 from . import _ast as ast
 from ._ast import Node
 from ._errors import Edit, MalformedError, NotUnderstoodError
-from ._names import (
-    BIG,
-    EXPECTATIONS,
-    INDICATORS,
-    PROBABILITIES,
-    RELATIONS,
-    STRONG_LETTERS,
-    WEAK_LETTERS,
-    canonical,
-)
+from ._names import RELATIONS, STRONG_LETTERS, WEAK_LETTERS, words
 from ._tokens import Token
 
 T = TypeVar("T")
 DEEPEST = 60
-_OPENING = {"(": ")", "[": "]", "{": "}", "⟨": "⟩", "⌊": "⌋", "⌈": "⌉", "‖": "‖", "|": "|", ".": "."}
+CLOSING = {"(": ")", "[": "]", "{": "}", "⟨": "⟩", "⌊": "⌋", "⌈": "⌉", "‖": "‖", "|": "|", ".": "."}
 _STOPS = frozenset({"close", "rbrace", "amp", "row", "end", "quad", "text"})
 _OPERATORS = frozenset({"cdot", "times", "odot", "circ", "otimes", "*", "div", "/", "bullet"})
 
@@ -68,11 +59,11 @@ def functions_in(tokens: list[Token], known: frozenset[str]) -> frozenset[str]:
         if at < len(tokens) and tokens[at].kind == "sub":
             at = _after_argument(tokens, at + 1)
         inside = _content(tokens, at)
-        if inside and inside[0].kind in ("letter", "name", "lbrace") and not _is_sum(inside):
-            called[name] = called.get(name, 0) + 1
-        elif inside and name not in STRONG_LETTERS and (inside[0].text == "-" or inside[0].kind == "macro"):
-            called[name] = called.get(name, 0) + 1
-        elif inside and name in STRONG_LETTERS and not _is_sum(inside):
+        if (
+            (inside and inside[0].kind in ("letter", "name", "lbrace") and not _is_sum(inside))
+            or (inside and name not in STRONG_LETTERS and (inside[0].text == "-" or inside[0].kind == "macro"))
+            or (inside and name in STRONG_LETTERS and not _is_sum(inside))
+        ):
             called[name] = called.get(name, 0) + 1
         else:
             bare[name] = bare.get(name, 0) + 1
@@ -211,7 +202,7 @@ class Parser:
             depth += (kind == up) - (kind == down)
             if depth == 0:
                 return index
-        closing = "}" if up == "lbrace" else _OPENING.get(opening.text, ")")
+        closing = "}" if up == "lbrace" else CLOSING.get(opening.text, ")")
         raise MalformedError(f"a closing {closing} is missing", opening.start, self.tokens[self.stop - 1].end)
 
     def deeper(self) -> None:
@@ -237,7 +228,7 @@ class Parser:
             sign = 1 if self.is_char("+") else -1
             operator = self.position()
             self.at += 1
-            if self._ends():
+            if self.ends():
                 raise MalformedError(f"an operand is missing after {'+' if sign > 0 else '-'}", operator, operator + 1)
             value = ast.Add(value, self.signed_term(), sign, start=start, end=self.last_end())
         if self.is_macro("pm", "mp"):
@@ -245,7 +236,7 @@ class Parser:
         self.depth -= 1
         return value
 
-    def _ends(self) -> bool:
+    def ends(self) -> bool:
         token = self.peek()
         return (
             token is None
@@ -260,7 +251,7 @@ class Parser:
             self.deeper()
             negative = self.is_char("-")
             self.at += 1
-            if self._ends():
+            if self.ends():
                 raise MalformedError("an operand is missing after the sign", start, start + 1)
             value = self.signed_term()
             self.depth -= 1
@@ -275,7 +266,7 @@ class Parser:
             token = self.peek()
             if token is not None and token.kind in ("char", "macro") and token.text in _OPERATORS:
                 raise MalformedError(f"an operand is missing before {_shown(token)}", token.start, token.end)
-            if token is not None and not self._ends():
+            if token is not None and not self.ends():
                 raise self.unknown(f"no meaning is known for {_shown(token)}", token)
             raise self.missing("an operand is missing")
         value = factor(self)
@@ -285,7 +276,7 @@ class Parser:
                 return value
             if token.kind in ("char", "macro") and token.text in _OPERATORS:
                 self.at += 1
-                if self._ends():
+                if self.ends():
                     raise MalformedError(f"an operand is missing after {_shown(token)}", token.start, token.end)
                 negative = False
                 while self.is_char("-"):
@@ -416,24 +407,39 @@ def _digits_apart(tokens: list[Token]) -> list[Token]:
     return out
 
 
-_NO_FACTOR = frozenset("pm mp wedge vee cap cup setminus mid dots vdots ddots neg top forall exists cdotp ' dagger".split()) - {
+_NO_FACTOR = words("pm mp wedge vee cap cup setminus mid dots vdots ddots neg top forall exists cdotp ' dagger") - {
     "dots"
 }
 
 
+def split_top(p: Parser, low: int, high: int, marks: str = ",;‖|") -> list[tuple[int, int]]:
+    """Ranges between separators outside of brackets; bars separate where there is one of them alone."""
+    bars = [i for i in top_level(p, low, high) if p.tokens[i].kind == "bar" or p.tokens[i].text == "mid"]
+    out, begin = [], low
+    for index in top_level(p, low, high):
+        token = p.tokens[index]
+        separates = (token.kind == "char" and token.text in ",;" and token.text in marks) or (
+            len(bars) == 1 and index == bars[0] and begin <= index
+        )
+        if separates:
+            out.append((begin, index))
+            begin = index + 1
+    return [*out, (begin, high)]
+
+
+def top_level(p: Parser, low: int, high: int) -> list[int]:
+    """Numbers of the tokens from low to high that stand outside of brackets, the brackets included."""
+    depth, out = 0, []
+    for index in range(low, high):
+        kind = p.tokens[index].kind
+        if kind in ("close", "rbrace", "end"):
+            depth -= 1
+        if depth == 0:
+            out.append(index)
+        if kind in ("open", "lbrace", "begin"):
+            depth += 1
+    return out
+
+
 def _shown(token: Token) -> str:
     return f"\\{token.text}" if token.kind == "macro" and token.text.isalpha() else token.text
-
-
-__all__ = [
-    "BIG",
-    "EXPECTATIONS",
-    "INDICATORS",
-    "PROBABILITIES",
-    "Parser",
-    "Problem",
-    "Reading",
-    "canonical",
-    "functions_in",
-    "symbol_name",
-]

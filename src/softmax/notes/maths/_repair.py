@@ -1,4 +1,4 @@
-"""The smallest edits that make a chain hold: of the sides that differ from the others, each on its own, then verified."""
+"""The smallest edits that make a chain hold: of each side that differs from the others, and then verified."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import time
 from dataclasses import dataclass, replace
 
 from . import _ast as ast
+from ._arrays import Val
 from ._ast import Node
 from ._chains import Chain, split_chains
 from ._compare import ENOUGH, HOLDS, Comparison, aligned, differences, evaluated
 from ._domains import RUNGS, USUAL
 from ._edits import Change, Vocabulary, small_changes, vocabulary_of
 from ._errors import Edit, FormulaError, MalformedError, apply_edits
-from ._evaluate import Val
 from ._scope import _Relabel
 from ._steps import ChainResult, Checker, Side, Surroundings, check_chain
 from ._tokens import tokenize
@@ -125,7 +125,9 @@ class _Search:
 
     def _rung(self, comparison: Comparison) -> str | None:
         """The first domain in which all sides have values at enough points."""
-        assumed = [step.outcome.assumed for step in self.result.steps if step.outcome is not None and step.outcome.assumed]
+        assumed = [
+            step.outcome.assumed for step in self.result.steps if step.outcome is not None and step.outcome.assumed
+        ]
         order = (USUAL, *RUNGS) if any("all names" not in words for words in assumed) else (*RUNGS, USUAL)
         for rung in order:
             shares = []
@@ -271,9 +273,19 @@ def _closings(text: str, tokens: list, side: Side) -> list[Change]:  # type: ign
         for token in tokens:
             if token.end > error.start:
                 words = f"a closing {mark} more"
-                out.append(Change("bracket", words, 1.0 + 0.001 * (token.end - error.start), (Edit(token.end, token.end, mark),)))
+                out.append(
+                    Change(
+                        "bracket", words, 1.0 + 0.001 * (token.end - error.start), (Edit(token.end, token.end, mark),)
+                    )
+                )
     elif error.text.startswith("there is no opening"):
-        out.append(Change("bracket", f"without {text[error.start : error.end]}", 1.0, (Edit(error.start, error.end, ""),)))
+        out.append(
+            Change("bracket", f"without {text[error.start : error.end]}", 1.0, (Edit(error.start, error.end, ""),))
+        )
     elif error.text.startswith("an operand is missing"):
-        out.append(Change("operand", f"without {text[error.start : error.end].strip()}", 1.0, (Edit(error.start, error.end, ""),)))
+        out.append(
+            Change(
+                "operand", f"without {text[error.start : error.end].strip()}", 1.0, (Edit(error.start, error.end, ""),)
+            )
+        )
     return out

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from . import _ast as ast
 from ._ast import Node
-from ._names import ELEMENTWISE, LIBRARY, STANDARD, USUAL_INDICES
+from ._names import ELEMENTWISE, LIBRARY, STANDARD, USUAL_INDICES, words
 
-KNOWN_CALLS = ELEMENTWISE | LIBRARY | STANDARD | frozenset("diag tr det logbase max min binom factorial".split())
+KNOWN_CALLS = ELEMENTWISE | LIBRARY | STANDARD | words("diag tr det logbase max min binom factorial")
 _CONSTANTS = frozenset({"e", "pi"})
 
 
@@ -93,9 +93,10 @@ def build_scope(
     _find_indices(everything, used.values(), scope)
     for node in everything:
         for here in ast.walk(node):
-            if isinstance(here, ast.Call) and here.name not in KNOWN_CALLS and here.name not in scope.functions:
-                if len(here.name) == 1 or here.name.partition(":")[2] or here.name in _GREEK_FUNCTIONS:
-                    scope.generic.add(here.name)
+            if not isinstance(here, ast.Call) or here.name in KNOWN_CALLS or here.name in scope.functions:
+                continue
+            if len(here.name) == 1 or here.name.partition(":")[2] or here.name in _GREEK_FUNCTIONS:
+                scope.generic.add(here.name)
     change = _Relabel(scope, everything)
     out = [change(node) for node in nodes]
     for table in (scope.variables, scope.functions):
@@ -105,7 +106,7 @@ def build_scope(
     return out, scope
 
 
-_GREEK_FUNCTIONS = frozenset("phi psi ell sigma Phi Psi eta Gamma varphi".split())
+_GREEK_FUNCTIONS = words("phi psi ell sigma Phi Psi eta Gamma varphi")
 
 
 def _closure(nodes: list[Node], definitions: Mapping[str, Definition]) -> dict[str, Definition]:
@@ -193,9 +194,10 @@ def _find_indices(nodes: list[Node], definitions: Iterable[Definition], scope: S
                             subscripts.setdefault(part.name, set()).add(base)
     names -= scope.support_names
     for name, of in subscripts.items():
-        if name in USUAL_INDICES or (len(name) == 1 and name.islower() and (of & _arrays(nodes, names) or "" in of)):
-            if name not in scope.size_names and name not in bases and name not in scope.variables:
-                names.add(name)
+        indexing = len(name) == 1 and name.islower() and (of & _arrays(nodes, names) or "" in of)
+        taken = name in scope.size_names or name in bases or name in scope.variables
+        if (name in USUAL_INDICES or indexing) and not taken:
+            names.add(name)
     for node in nodes:
         for here in ast.walk(node):
             if isinstance(here, ast.Iverson):
@@ -212,7 +214,9 @@ def _arrays(nodes: list[Node], names: set[str]) -> set[str]:
         for node in nodes
         for here in ast.walk(node)
         if isinstance(here, ast.Sub) and isinstance(here.base, ast.Sym)
-        if any(isinstance(index, ast.Sym) and (index.name in names or index.name in USUAL_INDICES) for index in here.index)
+        if any(
+            isinstance(index, ast.Sym) and (index.name in names or index.name in USUAL_INDICES) for index in here.index
+        )
     }
 
 

@@ -341,7 +341,9 @@ class _Walker:
                 return self._function_value(node.name, node)
             raise NotUnderstoodError(f"{node.name} is not defined in this note", node.start, node.end)
         name = node.name
-        if name in ("kl", "H") and all(isinstance(arg, ast.Sym) and arg.name.lower() in self.scope.laws for arg in node.args):
+        if name in ("kl", "H") and all(
+            isinstance(arg, ast.Sym) and arg.name.lower() in self.scope.laws for arg in node.args
+        ):
             return SCALAR
         args = [self.walk(arg) for arg in node.args]
         if name in ELEMENTWISE or (name == "sigma" and "sigma" not in self.scope.functions):
@@ -472,14 +474,11 @@ class _Walker:
         if a is not None and b is not None:
             self.shapes.unify(a, b)
         for one, other in ((a, right), (b, left)):
-            if one is None:
+            label = other.base if isinstance(other, ast.Sub) else other
+            if one is None or not isinstance(label, ast.Sym) or label.name in self.scope.variables:
                 continue
-            if isinstance(other, ast.Sym) and other.name not in self.scope.index_names | self.scope.size_names:
-                if other.name not in self.scope.variables:
-                    self.shapes.unify(one, self.shapes.labels.setdefault(other.name, self.shapes.fresh()))
-            elif isinstance(other, ast.Sub) and isinstance(other.base, ast.Sym):
-                if other.base.name not in self.scope.variables:
-                    self.shapes.unify(one, self.shapes.labels.setdefault(other.base.name, self.shapes.fresh()))
+            if isinstance(other, ast.Sub) or label.name not in self.scope.index_names | self.scope.size_names:
+                self.shapes.unify(one, self.shapes.labels.setdefault(label.name, self.shapes.fresh()))
 
     def _ranging(self, node: Node) -> int | None:
         if isinstance(node, ast.Sym) and node.name in self.scope.index_names:

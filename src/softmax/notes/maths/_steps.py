@@ -14,6 +14,7 @@ from ._compare import Comparison, Outcome, free_indices
 from ._errors import FormulaError, MalformedError, NotUnderstoodError
 from ._exact import Prover
 from ._knowledge import Knowledge, definition_in, head_of
+from ._names import words
 from ._parse import Parser, Problem, Reading, functions_in
 from ._scope import Definition, Scope, build_scope
 from ._shapes import Shapes, find_shapes
@@ -159,7 +160,9 @@ class Checker:
     def run(self) -> ChainResult:
         sides = [self._side(member.tokens, member.row, member.start, member.end) for member in self.chain.members]
         steps = [
-            Step("", self.chain.members[k].relation, k - 1, k) for k in range(1, len(sides)) if self.chain.members[k].relation
+            Step("", self.chain.members[k].relation, k - 1, k)
+            for k in range(1, len(sides))
+            if self.chain.members[k].relation
         ]
         result = ChainResult(sides, steps, self.chain.conditional, checker=self)
         if not steps:
@@ -227,10 +230,10 @@ class Checker:
         known = self.around.definitions().get(head[0])
         if known is None:
             return
-        if known.body == second and known.at == self.around.at:
-            steps[0].verdict = "definition"
-        elif known.at != self.around.at and known.section != self.around.section and definition_in(
-            first, second, self.around.at, self.around.section
+        if (known.body == second and known.at == self.around.at) or (
+            known.at != self.around.at
+            and known.section != self.around.section
+            and definition_in(first, second, self.around.at, self.around.section)
         ):
             steps[0].verdict = "definition"
 
@@ -242,7 +245,9 @@ class Checker:
         present = [node for node in used if node is not None]
         knowledge = self.around.knowledge
         definitions = self.around.definitions()
-        read, scope = build_scope([*present, *conditions], definitions, knowledge.domains, {} if self.around.shapeless else knowledge.shapes)
+        read, scope = build_scope(
+            [*present, *conditions], definitions, knowledge.domains, {} if self.around.shapeless else knowledge.shapes
+        )
         conditions = read[len(present) :]
         read = read[: len(present)]
         members: list[Node | None] = [None] * len(nodes)
@@ -263,10 +268,14 @@ class Checker:
         }
         shapes = self._shapes([*equalities, *conditions], scope, start, bodies)
         self.scope, self.shapes = scope, shapes
-        comparison = Comparison(
-            members, conditions, scope, shapes, free_indices([*members, *conditions], scope), independent=knowledge.independent
+        return Comparison(
+            members,
+            conditions,
+            scope,
+            shapes,
+            free_indices([*members, *conditions], scope),
+            independent=knowledge.independent,
         )
-        return comparison
 
     def _shapes(self, nodes: list[Node], scope: Scope, start: dict[str, int], bodies: list[Node]) -> Shapes:
         """The least shapes that fit; beside vectors capital letters are matrices if that fits."""
@@ -380,7 +389,7 @@ class Checker:
         import numpy as np
 
         from . import _dual as dual
-        from ._evaluate import Val
+        from ._arrays import Val
 
         if not isinstance(value, Val) or value.rank or unknowns(left, comparison.scope):
             step.verdict, step.text = "not understood", "an approximation without a stated range cannot be judged"
@@ -396,10 +405,12 @@ class Checker:
         else:
             step.verdict = "refuted"
             difference = abs(exact - float(right.value)) / max(abs(exact), abs(float(right.value)))
-            step.outcome = Outcome("fails", 1, difference, {"left": sign * exact, "right": sign * float(right.value), "point": {}})
+            step.outcome = Outcome(
+                "fails", 1, difference, {"left": sign * exact, "right": sign * float(right.value), "point": {}}
+            )
 
 
-_MATRICES = frozenset("A B M W X Q U V P H J R S Z Y Sigma Lambda Theta Omega Phi Psi".split())
+_MATRICES = words("A B M W X Q U V P H J R S Z Y Sigma Lambda Theta Omega Phi Psi")
 
 
 def _is_linear_algebra(node: Node) -> bool:
@@ -436,8 +447,12 @@ def _bare(tokens: list[Token]) -> set[str]:
             before = tokens[index - 1] if index else None
             scripted = before is not None and (before.kind == "sup" or before.text == "sim")
             in_group = (
-                before is not None and before.kind == "lbrace" and index > 1 and tokens[index - 2].kind == "sup"
-                and following is not None and following.kind == "rbrace"
+                before is not None
+                and before.kind == "lbrace"
+                and index > 1
+                and tokens[index - 2].kind == "sup"
+                and following is not None
+                and following.kind == "rbrace"
             )
             if scripted or in_group:
                 continue
@@ -477,9 +492,7 @@ def unknowns(node: Node, scope: Scope) -> set[str]:
         here = todo.pop()
         for part in ast.walk(here):
             name = None
-            if isinstance(part, ast.Sym):
-                name = part.name
-            elif isinstance(part, ast.Call) and part.name in scope.functions:
+            if isinstance(part, ast.Sym) or (isinstance(part, ast.Call) and part.name in scope.functions):
                 name = part.name
             if name is None or name in seen:
                 continue
@@ -489,8 +502,12 @@ def unknowns(node: Node, scope: Scope) -> set[str]:
                 todo.append(definition.body)
                 seen |= set(definition.parameters)
             elif not (
-                name in scope.index_names or name in scope.support_names or name in scope.size_names
-                or scope.is_constant(name) or name in scope.identities or name == "ones"
+                name in scope.index_names
+                or name in scope.support_names
+                or name in scope.size_names
+                or scope.is_constant(name)
+                or name in scope.identities
+                or name == "ones"
             ):
                 found.add(name)
     bound = {part.name for part in ast.walk(node) if isinstance(part, ast.Integral)}
@@ -512,7 +529,12 @@ def bound_pairs(nodes: list[Node], scope: Scope) -> list[Node]:
     def change(node: Node) -> Node:
         node = ast.rebuild(node, change)
         if isinstance(node, ast.Big) and len(node.names) == 1 and node.where:
-            other = [name for c in node.where for name in ast.symbols(c) if name in scope.index_names and name not in node.names]
+            other = [
+                name
+                for c in node.where
+                for name in ast.symbols(c)
+                if name in scope.index_names and name not in node.names
+            ]
             new = tuple(name for name in dict.fromkeys(other) if name not in outside)
             if new:
                 return replace(node, names=node.names + new)

@@ -2,19 +2,21 @@ r"""What MathJax 3.2.2, which Anki shows cards with, does not typeset: one pass 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from dataclasses import dataclass, field
 
 from ._mathjax import ARGUMENTS, DELIMITERS, ENVIRONMENTS, MACROS, TEXT
+from ._names import words
 
 _NAME = re.compile(r"\\([A-Za-z]+|.|\Z)", re.DOTALL)
 _SIGNS = frozenset(",:>;! _#$%&{}|\\\u00a0\n\t")
-_ONE_COLUMN = frozenset("equation equation* multline multline* multlined".split())
-_DEFINING = frozenset("newcommand renewcommand def let DeclareMathOperator newenvironment renewenvironment providecommand".split())
-_BIG = frozenset("big Big bigg Bigg bigl Bigl biggl Biggl bigr Bigr biggr Biggr bigm Bigm biggm Biggm".split())
-_WITH_ARGUMENT = frozenset("array array* alignat alignat* alignedat xalignat xalignat* xxalignat subarray".split())
-_INFIX = frozenset("over choose atop above brace brack overwithdelims atopwithdelims abovewithdelims".split())
+_ONE_COLUMN = words("equation equation* multline multline* multlined")
+_DEFINING = words("newcommand renewcommand def let DeclareMathOperator newenvironment renewenvironment providecommand")
+_BIG = words("big Big bigg Bigg bigl Bigl biggl Biggl bigr Bigr biggr Biggr bigm Bigm biggm Biggm")
+_WITH_ARGUMENT = words("array array* alignat alignat* alignedat xalignat xalignat* xxalignat subarray")
+_INFIX = words("over choose atop above brace brack overwithdelims atopwithdelims abovewithdelims")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,8 @@ class _Frame:
 def find_faults(text: str, known: frozenset[str] = frozenset()) -> list[Fault]:
     """Return what MathJax refuses in a formula; `known` are macros that the note defines."""
     scanner = _Scanner(text, known | _defined(text))
-    try:
+    with contextlib.suppress(_StopScanError):
         scanner.run()
-    except _StopScan:
-        pass
     return scanner.faults
 
 
@@ -64,7 +64,7 @@ def _defined(text: str) -> set[str]:
     return set(re.findall(pattern, text))
 
 
-class _StopScan(Exception):
+class _StopScanError(Exception):
     pass
 
 
@@ -85,7 +85,7 @@ class _Scanner:
 
     def stop(self, rule: str, text: str, start: int, end: int, suggestion: str | None = None) -> None:
         self.faults.append(Fault(rule, text, start, end, suggestion, structural=True))
-        raise _StopScan
+        raise _StopScanError
 
     def run(self) -> None:
         text = self.text
@@ -127,7 +127,9 @@ class _Scanner:
             self.stop("left-without-right", "\\left has no \\right", frame.start, frame.start + 5, "add \\right")
         if frame.kind == "begin":
             end = frame.start + 8 + len(frame.name)
-            self.stop("missing-end", f"\\end{{{frame.name}}} is missing", frame.start, end, f"add \\end{{{frame.name}}}")
+            self.stop(
+                "missing-end", f"\\end{{{frame.name}}} is missing", frame.start, end, f"add \\end{{{frame.name}}}"
+            )
 
     # --- atoms and scripts ---
 
@@ -153,7 +155,7 @@ class _Scanner:
             self.fault("missing-argument", f"an argument of \\{who} is missing", start, stop)
 
     def needs_braces(self, name: str, start: int) -> None:
-        """Stop where an argument or a script is a macro that must stand in braces: \\hat\\mathbb{a}, x^\\log."""
+        r"""Stop where an argument or a script is a macro that must stand in braces: \hat\mathbb{a}, x^\log."""
         if not self.frame.pending:
             return
         who = self.frame.pending[-1][0]
@@ -179,7 +181,9 @@ class _Scanner:
                 frame.sup, frame.prime = True, False
         else:
             if frame.sup:
-                self.fault("double-superscript", "two superscripts: braces must say what belongs to what", start, start + 1)
+                self.fault(
+                    "double-superscript", "two superscripts: braces must say what belongs to what", start, start + 1
+                )
             frame.sup, frame.prime = True, False
         frame.pending.append((char, start, start + 1))
 
@@ -191,7 +195,12 @@ class _Scanner:
             self.atom()
             return
         if frame.sup:
-            self.fault("double-superscript", "a prime after a superscript: braces must say what belongs to what", start, start + 1)
+            self.fault(
+                "double-superscript",
+                "a prime after a superscript: braces must say what belongs to what",
+                start,
+                start + 1,
+            )
         while self.at < len(self.text) and self.text[self.at] in "'\u2019":
             self.at += 1
         frame.prime = True
@@ -201,7 +210,9 @@ class _Scanner:
         self.close(frame, start)
         allowed = frame.kind == "begin" and frame.name not in _ONE_COLUMN
         if not allowed:
-            where = {"{": "between braces", "left": "between \\left and \\right"}.get(frame.kind, "outside of an alignment")
+            where = {"{": "between braces", "left": "between \\left and \\right"}.get(
+                frame.kind, "outside of an alignment"
+            )
             suggestion = "write \\& for the sign" if frame.kind == "top" else None
             self.fault("misplaced-alignment", f"& stands {where}", start, start + 1, suggestion)
         self.fresh(frame)
@@ -213,7 +224,13 @@ class _Scanner:
     def close_brace(self, start: int) -> None:
         frame = self.frame
         if frame.kind == "left":
-            self.stop("left-without-right", "\\left has no \\right before this brace", frame.start, frame.start + 5, "add \\right")
+            self.stop(
+                "left-without-right",
+                "\\left has no \\right before this brace",
+                frame.start,
+                frame.start + 5,
+                "add \\right",
+            )
         if frame.kind != "{":
             self.stop("extra-brace", "there is no opening brace for }", start, start + 1, "remove it, or add {")
         self.close(frame, start)
@@ -283,7 +300,9 @@ class _Scanner:
                 if self.tags > 1 and self.frame.kind == "top":
                     self.fault("two-tags", "a formula has two \\tag", start, self.at)
         else:
-            self.atom(operator=name in _OPERATORS or name in ("operatorname", "mathop", "overset", "underset", "stackrel"))
+            self.atom(
+                operator=name in _OPERATORS or name in ("operatorname", "mathop", "overset", "underset", "stackrel")
+            )
         count = ARGUMENTS.get(name, 0)
         if name not in self.known and count:
             if name in ("sqrt", "cfrac", "smash", "xrightarrow", "xleftarrow", "bbox"):
@@ -329,13 +348,21 @@ class _Scanner:
             sign, self.at = found.group(), found.end()
         elif self.text[self.at : self.at + 1] == "{":  # \big{(}
             close = self.text.find("}", self.at)
-            sign, self.at = self.text[self.at + 1 : close].strip() if close > 0 else "{", close + 1 if close > 0 else self.at + 1
+            sign, self.at = (
+                self.text[self.at + 1 : close].strip() if close > 0 else "{",
+                close + 1 if close > 0 else self.at + 1,
+            )
         else:
             sign = self.text[self.at : self.at + 1]
             self.at += len(sign)
         if sign not in DELIMITERS:
             what = f"got {sign}" if sign else "nothing follows"
-            self.stop("unknown-delimiter", f"\\{name} must be followed by a delimiter such as ( or \\{{; {what}", start, self.at)
+            self.stop(
+                "unknown-delimiter",
+                f"\\{name} must be followed by a delimiter such as ( or \\{{; {what}",
+                start,
+                self.at,
+            )
 
     def raw_argument(self, name: str, start: int) -> None:
         self.space()
@@ -401,7 +428,9 @@ class _Scanner:
         if name not in ENVIRONMENTS and name not in self.known:
             nearest = difflib.get_close_matches(name, ENVIRONMENTS, 1, 0.6)
             suggestion = f"did you mean {nearest[0]}?" if nearest else None
-            self.stop("unknown-environment", f"MathJax does not know the environment {name!r}", start, self.at, suggestion)
+            self.stop(
+                "unknown-environment", f"MathJax does not know the environment {name!r}", start, self.at, suggestion
+            )
         if name in _WITH_ARGUMENT:
             self.optional(name, start)
             self.raw_argument(name, start)
@@ -433,17 +462,17 @@ class _Scanner:
         self.stack.pop()
 
 
-_SPACES = frozenset("quad qquad enspace thinspace medspace thickspace negthinspace displaystyle textstyle scriptstyle "
-                    "scriptscriptstyle strut mathstrut".split())  # fmt: skip
-_OPERATORS = frozenset(
-    "sum prod coprod int iint iiint oint bigcup bigcap bigoplus bigotimes bigvee bigwedge bigsqcup biguplus bigodot lim max "
-    "min sup inf limsup liminf det gcd Pr injlim projlim varinjlim varprojlim varlimsup varliminf idotsint intop "
-    "underbrace overbrace underline overline xrightarrow".split()
+_SPACES = words("quad qquad enspace thinspace medspace thickspace negthinspace displaystyle textstyle scriptstyle "
+                    "scriptscriptstyle strut mathstrut")  # fmt: skip
+_OPERATORS = words(
+    "sum prod coprod int iint iiint oint bigcup bigcap bigoplus bigotimes bigvee bigwedge bigsqcup biguplus "
+    "bigodot lim max min sup inf limsup liminf det gcd Pr injlim projlim varinjlim varprojlim varlimsup varliminf idotsint intop "
+    "underbrace overbrace underline overline xrightarrow"
 )
 # What TeX does not take for a script without braces.
-_UNBRACED = frozenset(
-    "begin mathop displaystyle textstyle scriptstyle not log exp sin cos tan cot sec csc sinh cosh tanh coth arcsin arccos "
-    "arctan ln lg arg deg dim hom ker".split()
+_UNBRACED = words(
+    "begin mathop displaystyle textstyle scriptstyle not log exp sin cos tan cot sec csc sinh cosh tanh coth arcsin "
+    "arccos arctan ln lg arg deg dim hom ker"
 )
 # Names that people mean when they mistype: without those of rare packages.
 _CANDIDATES = sorted(name for name in MACROS if len(name) > 1 and not name.startswith("text"))

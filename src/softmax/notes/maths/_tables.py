@@ -5,17 +5,18 @@ from __future__ import annotations
 from . import _ast as ast
 from ._ast import Node
 from ._errors import MalformedError
-from ._parse import Parser
+from ._names import words
+from ._parse import Parser, top_level
 from ._tokens import Token
 
-MATRICES = frozenset("matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix array".split())
+MATRICES = words("matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix array")
 CASES = frozenset({"cases", "dcases", "rcases"})
-_OTHERWISE = frozenset("otherwise else sonst elsewhere".split())
-_LEADING = frozenset("for if when where falls für whenever , ; : ( and all".split())
+_OTHERWISE = words("otherwise else sonst elsewhere")
+_LEADING = words("for if when where falls für whenever , ; : ( and all")
 
 
 def environment(p: Parser) -> Node:
-    """Read \\begin{…} … \\end{…} at a factor."""
+    r"""Read \begin{…} … \end{…} at a factor."""
     token = p.peek()
     assert token is not None
     name = token.text.rstrip("*")
@@ -53,11 +54,9 @@ def _end_of(p: Parser, begin: int) -> int:
 
 
 def _cells(p: Parser, low: int, high: int) -> list[list[tuple[int, int]]]:
-    from ._factors import _top
-
     rows: list[list[tuple[int, int]]] = [[]]
     begin = low
-    for index in _top(p, low, high):
+    for index in top_level(p, low, high):
         kind = p.tokens[index].kind
         if kind in ("amp", "row"):
             rows[-1].append((begin, index))
@@ -96,7 +95,7 @@ def _condition_behind(p: Parser, low: int, high: int) -> tuple[tuple[int, int] |
 
 
 def _word(p: Parser, at: int, high: int) -> str:
-    """Letters that follow one another without space, as in ``for\\ i=j`` without \\text."""
+    r"""Letters that follow one another without space, as in ``for\ i=j`` without \text."""
     letters = ""
     while at < high and p.tokens[at].kind in ("letter", "name") and not p.tokens[at].style:
         if letters and p.tokens[at].start != p.tokens[at - 1].end:

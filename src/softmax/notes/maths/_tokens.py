@@ -10,14 +10,15 @@ import re
 from dataclasses import dataclass
 
 from ._errors import MalformedError
+from ._names import words
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    r"""A token: `kind` is one of
+    r"""A token.
 
-    num, letter (one letter, also Greek), name (several letters in roman), macro, char, open, close, bar (``|`` or
-    ``\|``, whose side is not known), sup, sub, amp, row (``\\``), begin, end, text, quad, lbrace, rbrace.
+    `kind` is one of num, letter (one letter, also Greek), name (several letters in roman), macro, char, open, close,
+    bar (``|`` or ``\|``, whose side is not known), sup, sub, amp, row (``\\``), begin, end, text, quad, lbrace, rbrace.
 
     `style` of a letter or name: "" or "rm", "bold", "cal", "bb", and accents before a colon: "hat:". `sized`: the
     delimiter stood after ``\left`` or ``\right``.
@@ -31,10 +32,10 @@ class Token:
     sized: str = ""
 
 
-GREEK = frozenset(
+GREEK = words(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa varkappa lambda mu nu xi omicron pi "
     "varpi rho varrho sigma varsigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon "
-    "Phi Psi Omega ell imath jmath".split()
+    "Phi Psi Omega ell imath jmath"
 )
 STYLES = {
     "mathrm": "rm", "operatorname": "rm", "textrm": "rm", "mathsf": "rm", "mathtt": "rm", "mathit": "rm", "rm": "rm",
@@ -42,17 +43,15 @@ STYLES = {
     "pmb": "bold", "underline": "bold", "mathcal": "cal", "mathscr": "cal", "mathbb": "bb", "mathfrak": "cal",
     "Bbb": "bb", "textsf": "rm", "texttt": "rm",
 }  # fmt: skip
-ACCENTS = frozenset("hat widehat bar overline tilde widetilde check breve acute grave mathring".split())
+ACCENTS = words("hat widehat bar overline tilde widetilde check breve acute grave mathring")
 # Without a meaning of their own: dropped. Those of the second group take one argument, which goes with them.
-SKIPPED = frozenset(
+SKIPPED = words(
     ", ; : ! > displaystyle textstyle scriptstyle scriptscriptstyle limits nolimits nonumber notag hfill null "
     "mathstrut strut enspace thinspace medspace thickspace negthinspace negmedspace negthickspace allowbreak relax "
     "big Big bigg Bigg bigl bigr bigm Bigl Bigr Bigm biggl biggr biggm Biggl Biggr Biggm middle mathopen mathclose "
-    "mathord mathbin mathrel mathinner mathop noindent newline hline cr".split()
+    "mathord mathbin mathrel mathinner mathop noindent newline hline cr"
 ) | {" "}
-SKIPPED_WITH_ARGUMENT = frozenset(
-    "tag tag* label hspace hspace* vspace phantom hphantom vphantom color mspace kern cssId".split()
-)
+SKIPPED_WITH_ARGUMENT = words("tag tag* label hspace hspace* vspace phantom hphantom vphantom color mspace kern cssId")
 # Only their content counts: argument numbers that are dropped, then one that stays.
 WRAPPERS = {"textcolor": 1, "colorbox": 1, "boxed": 0, "mathchoice": 0, "cancel": 0, "fbox": 0, "class": 1, "smash": 0}
 LEFT = {"{": "{", "lbrace": "{", "lbrack": "[", "lVert": "‖", "lvert": "|", "langle": "⟨", "lfloor": "⌊", "lceil": "⌈"}
@@ -317,14 +316,47 @@ GREEK_MACROS = frozenset("\\" + name for name in GREEK)
 _LETTERS = dict(
     zip(
         "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ",
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi "
-        "omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega".split(),
+        [
+            "alpha",
+            "beta",
+            "gamma",
+            "delta",
+            "epsilon",
+            "zeta",
+            "eta",
+            "theta",
+            "iota",
+            "kappa",
+            "lambda",
+            "mu",
+            "nu",
+            "xi",
+            "pi",
+            "rho",
+            "sigma",
+            "tau",
+            "upsilon",
+            "phi",
+            "chi",
+            "psi",
+            "omega",
+            "Gamma",
+            "Delta",
+            "Theta",
+            "Lambda",
+            "Xi",
+            "Pi",
+            "Sigma",
+            "Phi",
+            "Psi",
+            "Omega",
+        ],
         strict=True,
     )
 )
-_PROSE = frozenset(
+_PROSE = words(
     "for if where with and or else otherwise when all in is the a of on as to by let so not any some falls sonst und "
-    "für at then thus hence since from iff such that const constant const. given subject s.t. st".split()
+    "für at then thus hence since from iff such that const constant const. given subject s.t. st"
 )
 
 
