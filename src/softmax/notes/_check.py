@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ._model import Message, NoteFile, Place, Severity, Vault
-from .reading import Edit, read_vault
+from .reading import Edit, findings, read_vault
 
 ORDER: Mapping[str, int] = {"error": 0, "warning": 1, "remark": 2}
 Progress = Callable[[int, int], None]
@@ -22,7 +22,7 @@ class Finding:
     Attributes
     ----------
     rule
-        A stable name, such as ``maths/refuted`` or ``reading/unclosed-start``.
+        A stable name, such as ``maths/refuted`` or ``unclosed-start``.
     verdict
         Of a formula: "refuted", "malformed", "not understood", or "proved" for a row that only repeats another. None
         for what is no formula.
@@ -109,12 +109,10 @@ def check_read(vault: Vault, *, repairs: bool = True, progress: Progress | None 
 
     notes = list(vault.notes.values())
     report = check_notes(notes, repairs=repairs, progress=progress)
-    findings = [_of_message(message) for message in vault.messages]
-    for note in notes:
-        findings += [_of_message(message) for message in note.messages]
+    told = [_of_message(message) for message in findings(vault)]
     for found in report.findings:
         item = found.found
-        findings.append(
+        told.append(
             Finding(
                 item.rule,
                 item.verdict,
@@ -140,7 +138,7 @@ def check_read(vault: Vault, *, repairs: bool = True, progress: Progress | None 
             }
         )
     edits = {path: tuple(Edit(*edit) for edit in sorted(set(of))) for path, of in report.edits.items()}
-    ordered = sorted(findings, key=lambda finding: (finding.place, ORDER[finding.severity]))
+    ordered = sorted(told, key=lambda finding: (finding.place, ORDER[finding.severity]))
     return Checked(vault, tuple(ordered), tuple(steps), edits)
 
 
@@ -149,8 +147,9 @@ def _severity(word: str) -> Severity:
 
 
 def _of_message(message: Message) -> Finding:
-    rule = message.rule if "/" in message.rule else f"reading/{message.rule}"
-    return Finding(rule, None, message.severity, message.text, (message.place,), message.end, message.suggestion)
+    return Finding(
+        message.rule, None, message.severity, message.text, (message.place,), message.end, message.suggestion
+    )
 
 
 def repaired(note: NoteFile, edits: Iterable[Edit]) -> str:

@@ -93,7 +93,8 @@ def _finding(checked: Checked, finding: Finding) -> dict[str, Any]:
     }
     if finding.end is not None:
         out |= {"end_line": finding.end.line, "end_column": finding.end.column}
-    return out | _plain(finding.data)
+    plain: dict[str, Any] = _plain(finding.data)
+    return out | plain
 
 
 def _place(checked: Checked, place: Place) -> dict[str, Any]:

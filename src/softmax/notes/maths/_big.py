@@ -270,11 +270,11 @@ def _single(p: Parser) -> ast.Event:
             name, index = f"{name}_{index[0].text}", ()
     if p.is_char("="):
         p.at += 1
-        value = p.signed_term()
+        held = p.signed_term()
         name = name.lower() if len(name) == 1 else name
-        if isinstance(value, ast.Sym) and value.name == name:
+        if isinstance(held, ast.Sym) and held.name == name:
             return ast.Event("var", (name,), start=token.start, end=p.last_end())
-        return ast.Event("at", (name, value), start=token.start, end=p.last_end())
+        return ast.Event("at", (name, held), start=token.start, end=p.last_end())
     event = ast.Event("at", (name, index[0])) if index else ast.Event("var", (name,))
     event = _complement(p, event)
     return ast.Event("not", (event,), start=token.start, end=p.last_end()) if negated else event

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ._names import ELEMENTWISE, LIBRARY
 if TYPE_CHECKING:
     from ._evaluate import Evaluator
 
-_ELEMENTWISE = {
+_ELEMENTWISE: dict[str, Callable[[Array], Array]] = {
     "exp": dual.exp, "log": dual.log, "sin": dual.sin, "cos": dual.cos, "tan": dual.tan, "sinh": dual.sinh,
     "cosh": dual.cosh, "tanh": dual.tanh, "arcsin": dual.arcsin, "arccos": dual.arccos, "arctan": dual.arctan,
     "sigmoid": dual.sigmoid, "sigma": dual.sigmoid, "logit": dual.logit, "relu": dual.relu, "softplus": dual.softplus,

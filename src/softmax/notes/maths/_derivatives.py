@@ -64,7 +64,7 @@ def _derivative(p: Parser, start: int, end: int, above: tuple[int, int], below: 
         first, last = p.tokens[low].start, p.tokens[high - 1].end
         power = f"^{sum(orders)}" if sum(orders) > 1 else ""
         whole_sum = any(p.tokens[i].text in ("+", "-") for i in top_level(p, low, high))
-        edits = (Edit(first, first, "\\partial" + power + " " + ("\\left(" if whole_sum else "")),)
+        edits: tuple[Edit, ...] = (Edit(first, first, "\\partial" + power + " " + ("\\left(" if whole_sum else "")),)
         if whole_sum:
             edits = (*edits, Edit(last, last, "\\right)"))
         p.reading.problems.append(Problem("the ∂ above the bar of a derivative is missing", start, end, edits))

@@ -116,7 +116,7 @@ def _whole_exponent(tokens: list[Token], at: int) -> tuple[tuple[int, int], int 
     if token.kind == "num" and token.text[:1].isdigit():
         return (token.start, token.start + 1), int(token.text[0])
     if token.kind == "lbrace":
-        inner = []
+        inner: list[Token] = []
         for close in range(at + 1, len(tokens)):
             if tokens[close].kind == "rbrace":
                 sign = -1 if inner and inner[0].text == "-" else 1

@@ -54,7 +54,7 @@ class Prover:
             return {key: -value for key, value in top.items()}, bottom
         if isinstance(node, ast.Add):
             (a, b), (c, d) = self._quotient(node.left), self._quotient(node.right)
-            sign = {(): Fraction(node.sign)}
+            sign: Polynomial = {(): Fraction(node.sign)}
             return _plus(_times(a, d), _times(_times(c, b), sign)), _times(b, d)
         if isinstance(node, ast.Mul) and self._commutes(node):
             (a, b), (c, d) = self._quotient(node.left), self._quotient(node.right)

@@ -131,7 +131,8 @@ def _fingerprint(formula: Formula) -> Any:
     if not knowledge.definitions and not knowledge.domains and not knowledge.shapes:
         return ()
     definitions = around.definitions()
-    relevant, todo = {}, [_words(formula.text)]
+    relevant: dict[str, Any] = {}
+    todo = [_words(formula.text)]
     while todo:
         for name in todo.pop() & definitions.keys() - relevant.keys():
             relevant[name] = definitions[name].parameters, definitions[name].indices, definitions[name].body

@@ -465,9 +465,9 @@ class _Scanner:
 _SPACES = words("quad qquad enspace thinspace medspace thickspace negthinspace displaystyle textstyle scriptstyle "
                     "scriptscriptstyle strut mathstrut")  # fmt: skip
 _OPERATORS = words(
-    "sum prod coprod int iint iiint oint bigcup bigcap bigoplus bigotimes bigvee bigwedge bigsqcup biguplus "
-    "bigodot lim max min sup inf limsup liminf det gcd Pr injlim projlim varinjlim varprojlim varlimsup varliminf idotsint intop "
-    "underbrace overbrace underline overline xrightarrow"
+    "sum prod coprod int iint iiint oint bigcup bigcap bigoplus bigotimes bigvee bigwedge bigsqcup biguplus bigodot "
+    "lim max min sup inf limsup liminf det gcd Pr injlim projlim varinjlim varprojlim varlimsup varliminf idotsint "
+    "intop underbrace overbrace underline overline xrightarrow"
 )
 # What TeX does not take for a script without braces.
 _UNBRACED = words(

@@ -256,8 +256,8 @@ class _Tokenizer:
         if found and found.end() == self.at and name == "|":
             delimiter = "‖"
         else:
-            delimiter = LEFT.get(name) or RIGHT.get(name) or BARS.get(name) if found and name != "|" else None
-            delimiter = delimiter or plain.get(name, name)
+            named = {**LEFT, **RIGHT, **BARS} if found and name != "|" else plain
+            delimiter = named.get(name, plain.get(name, name))
         if delimiter == "." and side == "left":
             self._put("open", ".", start, sized=side)
             return
