@@ -122,6 +122,8 @@ DELIMITERS = words(
     \urcorner \vert \{ \| \} ] |
     """
 )
+# Every delimiter with a name is also a macro.
+MACROS |= frozenset(sign[1:] for sign in DELIMITERS if sign[1:].isalpha())
 _ONE = words(
     """
     sqrt hat bar tilde vec dot ddot dddot ddddot check breve acute grave mathring widehat widetilde overline
