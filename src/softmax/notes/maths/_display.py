@@ -86,9 +86,11 @@ def check_display(
             found.append(_unreadable(late))
             break
         result = check_chain(chain, around)
-        steps += [_seen(step, result) for step in result.steps]
+        seen = [_seen(step, result) for step in result.steps]
         if inline and not _worth_telling(result):
+            steps += [step for step in seen if step.verdict not in ("refuted", "malformed", "not understood")]
             continue
+        steps += seen
         wrong = any(step.verdict in ("refuted", "malformed") for step in result.steps) or any(
             s.problems for s in result.sides
         )
