@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..._errors import MissingExtraError, NotesError
+from ..._files import replace_file
 from ._backend import NewNote
 from ._cards import Medium
 from ._steps import step
@@ -126,12 +127,9 @@ def write_medium(collection: Any, medium: Medium) -> None:
         raise NotesError(
             f"cannot read {medium.path}: {error.strerror}. A card shows it; make it readable, or take its link away."
         ) from None
-    stored = collection.media.write_data(medium.name, data)
-    if stored != medium.name:
-        raise NotesError(
-            f"Anki stored {medium.path} as {stored} instead of {medium.name}, since a file of that name with other "
-            "content is there. Delete that one (Tools, Check Media) and run the same command again."
-        )
+    # Not by the media manager, whose record of each file takes longer than the file: Anki looks through the folder when
+    # it syncs media. A name that it would change, the reader has not given.
+    replace_file(Path(collection.media.dir()) / medium.name, data)
 
 
 def _add(anki: Any, collection: Any, notes: Sequence[NewNote]) -> list[tuple[int, int]]:

@@ -44,7 +44,7 @@ class DesiredNote:
     """A note as the vault wants it: fields are HTML, tags and deck are Anki's; `id` is None until it has one.
 
     `path` and `line` say where its source stands; `offset` is the position in the text at which the source begins, and
-    `source` a hash of what it says in Markdown.
+    `source` a hash of what it says in Markdown. `insert` is the edit (start, end, text) that gives it an id.
     """
 
     path: str
@@ -57,6 +57,7 @@ class DesiredNote:
     id: int | None = None
     media: tuple[Medium, ...] = ()
     source: str = ""
+    insert: tuple[int, int, str] | None = None
 
     @property
     def front(self) -> str:

@@ -358,5 +358,10 @@ def _orphans(
         if identity.id in bases
         and identity.id not in desired.ids
         and identity.id not in wanted
-        and any(not part or identity.path == part or identity.path.startswith(f"{part}/") for part in scope)
+        and in_scope(identity.path, scope)
     ]
+
+
+def in_scope(path: str, scope: Sequence[str]) -> bool:
+    """Whether a file is one of these files, or lies in one of these folders; "" is the whole vault."""
+    return any(not part or path == part or path.startswith(f"{part}/") for part in scope)

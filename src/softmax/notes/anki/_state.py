@@ -61,7 +61,9 @@ class State:
     def identities(self) -> list[Identity]:
         """Return every note that the vault has brought to Anki."""
         rows = self._db.execute("select id, guid, path, front, content, written from identity order by id")
-        return [Identity(*texts, written=bool(written)) for *texts, written in rows]
+        return [
+            Identity(note, guid, path, front, content, bool(seen)) for note, guid, path, front, content, seen in rows
+        ]
 
     def bases(self, target: str) -> dict[int, tuple[Base | None, Base | None]]:
         """Return for each note what the last sync left in the target, and what an interrupted one intended."""

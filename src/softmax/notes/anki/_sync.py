@@ -14,9 +14,7 @@ from typing import Any
 from ..._errors import NotesError
 from ..._files import replace_file
 from .._settings import STOCK_TYPES, Settings, read_settings
-from ..reading import read_vault
-from ..reading._vault import _files as files_of
-from ..reading._vault import _root as root_of
+from ..reading._vault import find_root
 from ._anki_package import build_package
 from ._apply import Outcome, apply_plan
 from ._backend import Backend, NewNote
@@ -26,15 +24,10 @@ from ._connect import AnkiConnect
 from ._identity import identity_of, new_ids, remembered
 from ._merge import Difference, Prefer
 from ._plan import Kept, Orphan, Plan, make_plan, unfit
+from ._read import Notes, Progress, silent
 from ._state import State, open_state
-from ._vault import VaultEditor, as_json, desired_of, from_json, stamp_of, vault_marks
+from ._vault import VaultEditor
 from ._writeback import Edit, check_writable, write_edits
-
-Progress = Callable[[str, float | None], None]
-
-
-def _silent(what: str, share: float | None) -> None:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +56,7 @@ def plan_vault(
     *,
     prefer: Prefer = "",
     prune: bool = False,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Plan:
     """Return what a sync would do. Nothing is written, in the vault nor in Anki.
 
@@ -88,7 +81,7 @@ def sync_vault(
     expected: str | None = None,
     prefer: Prefer = "",
     prune: bool = False,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Outcome | None:
     """Plan, ask, and do what was planned.
 
@@ -133,7 +126,7 @@ def export_vault(
     package: Path,
     *,
     write_ids: bool = False,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Exported:
     """Write the cards of a vault into a package (``.apkg``).
 
@@ -142,11 +135,12 @@ def export_vault(
     """
     if package.suffix != ".apkg":
         raise NotesError(f"a package of Anki is a file that ends with .apkg; got {package}.")
-    root, _ = root_of(_checked(paths))
+    root, _ = find_root(_checked(paths))
     settings = read_settings(root)
     with open_state(root, write=True) as state:
-        vault = read_vault(paths, root=root, settings=settings)
-        desired = desired_of(vault, progress)
+        notes_read = Notes(root, _checked(paths), settings)
+        notes_read.look()
+        desired = notes_read.desired(progress)
         identities = state.identities()
         guids = {identity.id: identity.guid for identity in identities}
         notes = remembered(desired.notes, identities, desired.ids)
@@ -219,14 +213,14 @@ def _checked(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
 @contextmanager
 def _opened(paths: Sequence[str | os.PathLike[str]], target: Target, *, write: bool) -> Iterator[_Work]:
     given = _checked(paths)
-    root, _ = root_of(given)
+    root, _ = find_root(given)
     settings = read_settings(root)
     with open_state(root, write=write) as state:
         backend = target.open(root, settings, write=write)
         try:
             kinds = backend.note_types()
             settings = settings.with_note_types({name: kind.fields for name, kind in kinds.items()})
-            yield _Work(root, given, settings, state, backend, write)
+            yield _Work(Notes(root, given, settings), state, backend)
         finally:
             backend.close()
 
@@ -234,46 +228,25 @@ def _opened(paths: Sequence[str | os.PathLike[str]], target: Target, *, write: b
 class _Work:
     """A vault and a target, opened."""
 
-    def __init__(
-        self, root: Path, given: list[Path], settings: Settings, state: State, backend: Backend, write: bool
-    ) -> None:
-        self.root, self.state, self.backend = root, state, backend
-        self.editor = VaultEditor(root, settings)
-        self._given, self._settings, self._write = given, settings, write
-        names = sorted(path.resolve().relative_to(root).as_posix() for path in given)
-        self._scope = tuple("" if name == "." else name for name in names)
-        self._marks: dict[str, str] = {}
-        self._stamp = ""
+    def __init__(self, notes: Notes, state: State, backend: Backend) -> None:
+        self.notes, self.state, self.backend = notes, state, backend
+        self.editor = VaultEditor(notes.root, notes.settings)
 
     def plan(self, prefer: Prefer, prune: bool, progress: Progress) -> Plan:
         """Make the plan; where neither the vault nor the target has changed since there was nothing to do, at once."""
         progress("reading the notes", None)
-        self._marks = vault_marks(self.root, files_of(self.root, deep=True))
-        self._stamp = stamp_of(self._marks, self._settings)
-        idle = self.state.kept(self._name("idle"), self._idle_stamp(prefer, prune))
-        if idle is not None:
-            return _idle_plan(idle, self.backend)
-        cards = self.state.kept(self._name("cards"), self._stamp)
-        desired = self._render(progress) if cards is None else from_json(cards)
+        self.notes.look()
+        told = self.state.kept(self._name("idle"), self._idle_stamp(prefer, prune))
+        if told is not None:
+            return _idle_plan(told, self.backend)
+        desired = self.notes.desired(progress)
         progress("comparing with Anki", None)
-        return make_plan(desired, self.state, self.backend, prefer=prefer, prune=prune, scope=self._scope)
-
-    def _render(self, progress: Progress) -> Desired:
-        vault = read_vault(
-            self._given,
-            root=self.root,
-            settings=self._settings,
-            progress=lambda done, n: progress("reading the notes", done / n),
-        )
-        desired = desired_of(vault, progress)
-        if self._write:
-            self.state.keep(self._name("cards"), self._stamp, as_json(desired))
-        return desired
+        return make_plan(desired, self.state, self.backend, prefer=prefer, prune=prune, scope=self.notes.scope)
 
     def note_idle(self, outcome: Outcome, prefer: Prefer, prune: bool) -> None:
         """Remember that there is nothing to do as long as nothing changes, and what there is to tell."""
         # The files as they were read, and as they were written: what others did to them meanwhile shall be seen.
-        self._stamp = stamp_of(self._marks | outcome.sources, self._settings)
+        self.notes.marks |= outcome.sources
         stamp = self._idle_stamp(prefer, prune)
         plan = outcome.plan
         if stamp:
@@ -285,11 +258,11 @@ class _Work:
             self.state.keep(self._name("idle"), stamp, told)
 
     def _name(self, what: str) -> str:
-        return f"{what} {self.backend.name} {' '.join(self._scope)}"
+        return f"{what} {self.backend.name} {' '.join(self.notes.scope)}"
 
     def _idle_stamp(self, prefer: Prefer, prune: bool) -> str:
         target = self.backend.stamp()
-        return "" if target is None else f"{self._stamp} {target} {prefer} {prune}"
+        return "" if target is None else f"{self.notes.stamp()} {target} {prefer} {prune}"
 
 
 def values_of(difference: Difference) -> list[Any]:
@@ -298,7 +271,7 @@ def values_of(difference: Difference) -> list[Any]:
 
 
 def _idle_plan(told: Mapping[str, Any], backend: Backend) -> Plan:
-    kept = tuple(Kept(*values[:4], Difference(*values[4])) for values in told["kept"])
+    kept = tuple(Kept(path, line, note, front, Difference(*values)) for path, line, note, front, values in told["kept"])
     problems = tuple(Problem(*values) for values in told["problems"])
     orphans = tuple(Orphan(*values) for values in told["orphans"])
     return Plan(backend.name, backend.label, (), kept, problems, orphans, (), {}, frozenset())

@@ -11,7 +11,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,10 @@ class Editor(Protocol):
 
     def edited(self, path: str, raw: bytes, ids: Mapping[int, int], erased: Collection[int]) -> bytes:
         """Return the file with ids for the entries that begin at these offsets, and without these DELETE marks."""
+        ...
+
+    def with_ids(self, raw: bytes, ids: Iterable[tuple[DesiredNote, int]]) -> bytes:
+        """Return the file that these notes were read from, with their ids."""
         ...
 
     def offsets(self, path: str, raw: bytes, notes: Sequence[DesiredNote]) -> list[int | None]:
@@ -141,7 +145,10 @@ def _prepare(editor: Editor, edit: Edit, *, sync: bool) -> tuple[list[tuple[Desi
                 lost.append(pair)
             else:
                 ids[offset] = pair[1]
-    new = editor.edited(edit.path, old, ids, edit.erased)
+    if hash_bytes(old) == edit.source and not edit.erased and all(note.insert for note, _ in edit.ids):
+        new = editor.with_ids(old, edit.ids)
+    else:
+        new = editor.edited(edit.path, old, ids, edit.erased)
     if new == old:
         return lost, None
     temporary = place.with_name(f".{place.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.part")
