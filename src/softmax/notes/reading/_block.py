@@ -53,10 +53,13 @@ class Block:
         draft = Draft("block", self._line(lines[first]).strip(), self.span, id_at=self.body.end)
         tail = self._tail(draft, lines, first, code)
         fields = self._fields_of(draft.note_type, lines[first])
-        holes = self._ids_in_text(draft, lines[first + 1 : tail], code)
         body = Span(lines[first].end, max(lines[first].end, lines[tail - 1].end))
+        if not fields:
+            self.stretches.append(body)
+            return None
+        holes = self._ids_in_text(draft, lines[first + 1 : tail], code)
         self._split(draft, fields, body, lines[first + 1 : tail], code, holes)
-        return draft if fields else None
+        return draft
 
     def _line(self, span: Span) -> str:
         return self.text[span.start : span.end]
@@ -67,12 +70,15 @@ class Block:
         self.found.append(Found(rule, severity, span.start, span.end, text, suggestion, edits))
 
     def _code(self, lines: Sequence[Span]) -> frozenset[int]:
-        """Return the starts of the lines in fenced code; what is not closed in the block ends with it."""
+        """Return the starts of the lines in fenced code; what is not closed here hides no field and no id."""
         starts: list[int] = []
         at = self.body.start
         while (i := self.fences.first(at, self.body.end)) is not None:
             closer = self.fences.closer(i, self.body.end)
-            at = self.body.end if closer is None else closer.end
+            if closer is None:
+                at = self.fences[i].end
+                continue
+            at = closer.end
             inside = slice(bisect_left(lines, (self.fences[i].start,)), bisect_left(lines, (at,)))
             starts += [line.start for line in lines[inside]]
         return frozenset(starts)
@@ -115,9 +121,8 @@ class Block:
                 tags, draft.tags = line, split_tags(match["tags"] or "")
                 self._look_at_tags(line, match["tags"] or "")
                 order += "t"
-            elif words == self.settings.keywords.delete and draft.id_span is not None and not draft.delete:
-                draft.delete = True
-                draft.id_span = Span(line.start, draft.id_span.end)
+            elif words == self.settings.keywords.delete and order in ("", "i") and not draft.delete:
+                self._take_deletion(draft, line)
             elif words:
                 break
             else:
@@ -142,6 +147,15 @@ class Block:
                 *(() if draft.id_span is None else (Edit(tags.end, draft.id_span.start, "\n"),)),
             )
         return i
+
+    def _take_deletion(self, draft: Draft, line: Span) -> None:
+        draft.delete = True
+        if draft.id_span is not None:
+            draft.id_span = Span(line.start, draft.id_span.end)
+            return
+        word = self.settings.keywords.delete
+        text = f"{word} ends this card, which has no id: it does not go to Anki."
+        self._say("delete-without-id", "warning", line, text, f"Remove the card, or the line with {word}.")
 
     def _moved(self, line: Span, to: int | None) -> tuple[Edit, ...]:
         """Return the edits that move a line to the start of another."""
@@ -223,7 +237,7 @@ class Block:
     ) -> None:
         """Give each field its text."""
         marks = [(line, name) for line in lines if (name := self._name_at(line, names))]
-        starts: list[tuple[str, int, int]] = [(names[0], body.start, body.start)] if names else []
+        starts: list[tuple[str, int, int]] = [(names[0], body.start, body.start)]
         for line, name in marks:
             if line.start in code:
                 self._say(
@@ -241,8 +255,6 @@ class Block:
         for (name, _, start), end in zip(starts, ends, strict=True):
             spans[name] += trimmed(self.text, cut(Span(start, end), holes))
             self.stretches.append(Span(start, end))
-        if not names:
-            self.stretches.append(body)
         draft.field_spans = {name: tuple(parts) for name, parts in spans.items()}
         draft.fields = {name: _join(self.text, parts) for name, parts in draft.field_spans.items()}
         self._look_at_names(draft.fields, lines, code)

@@ -28,19 +28,17 @@ class Links:
 
         An empty target is the note itself. None where there is no such file.
         """
-        target = target.strip().replace("\\", "/").strip("/")
+        target = target.strip().replace("\\", "/")
+        folder = source.rpartition("/")[0]
+        exact = target.startswith(("/", "./", "../"))
+        target = _join("" if target.startswith("/") else folder, target) if exact else target.strip("/")
         if not target:
             return source
-        folder = source.rpartition("/")[0]
-        if target.startswith(("./", "../")):
-            target, exact = _join(folder, target), True
-        else:
-            exact = False
         key = _key(target)
         found = [path for path in self._by_name.get(key.rpartition("/")[2], ()) if _ends_with(_key(path), key, exact)]
-        same = [path for path in found if path.rpartition("/")[0] == folder]
+        same = [path for path in found if path.rpartition("/")[0] == folder and "/" not in target]
         whole = [path for path in found if _key(path) == key]
-        return next(iter(whole or same or found), None)
+        return next(iter(same or whole or found), None)
 
 
 def _key(path: str) -> str:

@@ -102,6 +102,8 @@ class Marks:
                     )
             else:
                 continue
+            if self.settings.keywords.begin_inline in self.text[value.start : value.end]:
+                continue  # a card, and no value
             self.spans.append(Span(at, value.end))
             yield Span(at, at + len(word)), value
 
