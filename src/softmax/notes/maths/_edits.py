@@ -28,11 +28,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What changes may bring in: indices, names (as text), factors (as text)."""
+    """What changes may bring in: indices, names (as text), factors (as text), transpositions."""
 
     indices: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     factors: tuple[str, ...] = ()
+    matrices: bool = False
 
 
 def small_changes(text: str, tokens: list[Token], node: Node, vocabulary: Vocabulary) -> list[Change]:
@@ -53,11 +54,29 @@ def _all(text: str, tokens: list[Token], node: Node, vocabulary: Vocabulary) -> 
     yield from _indices(tokens, vocabulary)
     yield from _numbers(tokens)
     yield from _functions(tokens)
-    for here in ast.walk(node):
-        if here.start < 0 or here.end <= here.start:
-            continue
-        yield from _structure(text, here, vocabulary)
+    for here in _parts(node):
+        if 0 <= here.start < here.end:
+            yield from _structure(text, here, vocabulary)
     yield from _names(tokens, vocabulary)
+
+
+def _parts(node: Node) -> Iterator[Node]:
+    """The node and all below it but for indices, bounds and the variables of derivatives."""
+    stack = [node]
+    while stack:
+        here = stack.pop()
+        yield here
+        if isinstance(here, ast.Sub):
+            below = [here.base] if not isinstance(here.base, ast.Sym) else []
+        elif isinstance(here, ast.Deriv | ast.Big | ast.Grad | ast.Integral):
+            below = [here.body]
+        elif isinstance(here, ast.Iverson | ast.Prob):
+            below = []
+        elif isinstance(here, ast.Cases):
+            below = [value for value, _ in here.rows]
+        else:
+            below = list(ast.children(here))
+        stack.extend(reversed(below))
 
 
 def _protected(tokens: list[Token]) -> set[int]:
@@ -184,7 +203,7 @@ def _structure(text: str, node: Node, vocabulary: Vocabulary) -> Iterator[Change
             if factor != written:
                 space = " " if factor[-1:].isalpha() and text[at : at + 1].isalpha() else ""
                 yield Change("factor", f"times {factor}", 1.6, (Edit(at, at, factor + space),))
-        if not isinstance(node, ast.Sym | ast.Sub) or isinstance(node, ast.Sub):
+        if not isinstance(node, ast.Sym):
             yield Change("sign", "a minus more", 1.5, (Edit(at, at, "-"),))
     if isinstance(node, ast.Sub | ast.Sym | ast.Call | ast.Norm | ast.Abs) and text[node.end : node.end + 1] != "^":
         yield Change("exponent", "squared", 1.7, (Edit(node.end, node.end, "^2"),))
@@ -195,7 +214,7 @@ def _structure(text: str, node: Node, vocabulary: Vocabulary) -> Iterator[Change
     ):
         at = node.start + 1 + len(node.name)
         yield Change("exponent", f"{node.name} squared", 1.4, (Edit(at, at, "^2"),))
-    if isinstance(node, ast.Sub | ast.Sym | ast.Table) and text[node.end : node.end + 1] != "^":
+    if vocabulary.matrices and isinstance(node, ast.Sub | ast.Sym | ast.Table) and text[node.end : node.end + 1] != "^":
         yield Change("transpose", "transposed", 1.4, (Edit(node.end, node.end, "^\\top"),))
     if isinstance(node, ast.Transpose):
         inner = node.arg
@@ -236,7 +255,7 @@ def _names(tokens: list[Token], vocabulary: Vocabulary) -> Iterator[Change]:
         if before is not None and (before.kind in ("sub", "sup") or before.text == "partial"):
             continue
         for name in vocabulary.names:
-            if name != _written(token):
+            if name != _written(token) and _written(token) in vocabulary.names:
                 edit = Edit(token.start, token.end, name)
                 yield Change("name", f"{token.text} becomes {name.lstrip(chr(92))}", 2.4, (edit,))
 
@@ -248,8 +267,10 @@ def _written(token: Token) -> str:
 def vocabulary_of(text: str, nodes: Iterable[Node], indices: Iterable[str], names: Iterable[str]) -> Vocabulary:
     """What the sides of a chain are made of: their indices, single names, and the factors of their terms."""
     factors: dict[str, None] = {}
+    matrices = False
     for node in nodes:
         for here in ast.walk(node):
+            matrices = matrices or isinstance(here, ast.Transpose | ast.Norm | ast.Grad)
             if isinstance(here, ast.Mul):
                 for part in (here.left, here.right):
                     written = text[part.start : part.end].strip() if part.start >= 0 else ""
@@ -259,5 +280,5 @@ def vocabulary_of(text: str, nodes: Iterable[Node], indices: Iterable[str], name
                 written = text[here.start : here.end].strip()
                 if 0 < len(written) <= 12:
                     factors.setdefault(written)
-    written_names = tuple(name if len(name) == 1 else "\\" + name for name in sorted(names) if name.isalpha())
-    return Vocabulary(tuple(sorted(indices)), written_names, tuple(factors)[:14])
+    written_names = tuple(name if len(name) == 1 else "\\" + name for name in sorted(names) if name.isalpha() and name != "e")
+    return Vocabulary(tuple(sorted(indices)), written_names, tuple(factors)[:14], matrices)

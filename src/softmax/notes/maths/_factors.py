@@ -181,13 +181,31 @@ def _called(p: Parser, token: Token, name: str) -> Node:
         if following is None or following.kind != "open":
             p.at = kept
             name, label = symbol_name(token), ()
+    power = _power_before_arguments(p)
     following = p.peek()
     if following is None or following.kind != "open" or following.text not in "([":
         if order:
             return ast.Call(name, (), order, start=token.start, end=p.last_end())
         return ast.Sym(name, token.style, start=token.start, end=p.last_end())
     value: Node = ast.Call(name, _arguments(p, token), order, start=token.start, end=p.last_end())
-    return ast.Sub(value, label, start=token.start, end=p.last_end()) if label else value
+    if label:
+        value = ast.Sub(value, label, start=token.start, end=p.last_end())
+    return value if power is None else ast.Pow(value, power, start=token.start, end=p.last_end())
+
+
+def _power_before_arguments(p: Parser) -> Node | None:
+    """The exponent in f^2(x), if an argument follows it."""
+    token = p.peek()
+    if token is None or token.kind != "sup":
+        return None
+    kept = p.at
+    p.at += 1
+    low, high = p.argument()
+    following = p.peek()
+    if following is None or following.kind != "open" or following.text != "(":
+        p.at = kept
+        return None
+    return p.within(low, high, p.expression, empty="the exponent is missing")
 
 
 def _function(p: Parser, token: Token, name: str) -> Node:

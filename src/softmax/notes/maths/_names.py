@@ -28,6 +28,8 @@ LIBRARY = frozenset({"softmax", "logsoftmax", "lse"})
 STANDARD = frozenset({"kl", "H", "cal:N"})
 # Letters that are functions where parentheses follow; those of the second group only where they always do.
 STRONG_LETTERS = words("f g h F G L J phi psi ell Phi cal:L cal:N cal:J cal:F cal:H cal:l ell")
+# Of these, what follows is an argument even where it looks like a factor: sigma(2a - b).
+ALWAYS = frozenset({"sigma", "H", "Phi"})
 WEAK_LETTERS = words("sigma H u v Q U V S R B Gamma eta y z a q s ell D Psi varphi varsigma")
 EXPECTATIONS = {
     "bb:E": "E", "E": "E", "cal:E": "E", "Var": "Var", "var": "Var", "bb:V": "Var", "Cov": "Cov", "cov": "Cov",

@@ -10,7 +10,7 @@ from typing import TypeVar
 from . import _ast as ast
 from ._ast import Node
 from ._errors import Edit, MalformedError, NotUnderstoodError
-from ._names import RELATIONS, STRONG_LETTERS, WEAK_LETTERS, words
+from ._names import ALWAYS, RELATIONS, STRONG_LETTERS, WEAK_LETTERS, words
 from ._tokens import Token
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def functions_in(tokens: list[Token], known: frozenset[str]) -> frozenset[str]:
         at = index + 1
         while at < len(tokens) and tokens[at].kind == "char" and tokens[at].text == "'":
             at += 1
-        if at < len(tokens) and tokens[at].kind == "sub":
+        while at < len(tokens) and tokens[at].kind in ("sub", "sup"):
             at = _after_argument(tokens, at + 1)
         inside = _content(tokens, at)
         if (

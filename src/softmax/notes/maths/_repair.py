@@ -14,7 +14,7 @@ from ._compare import ENOUGH, HOLDS, Comparison, aligned, differences, evaluated
 from ._domains import RUNGS, USUAL
 from ._edits import Change, Vocabulary, small_changes, vocabulary_of
 from ._errors import Edit, FormulaError, MalformedError, apply_edits
-from ._scope import _Relabel
+from ._scope import relabelled
 from ._steps import ChainResult, Checker, Side, Surroundings, check_chain
 from ._tokens import tokenize
 
@@ -230,9 +230,7 @@ class _Search:
             return None
         if node is None or error is not None or problems:
             return None
-        relabel = _Relabel.__new__(_Relabel)
-        relabel.scope, relabel.arrays = comparison.scope, comparison.scope.arrays
-        return relabel(node)
+        return relabelled(node, comparison.scope)
 
 
 def _problem_change(side: Side) -> Change | None:

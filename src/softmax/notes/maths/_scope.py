@@ -236,6 +236,13 @@ def _compared(condition: Node, names: set[str], bases: set[str], scope: Scope) -
                         names.add(side.name)
 
 
+def relabelled(node: Node, scope: Scope) -> Node:
+    """Return a node read in a scope that was built for others."""
+    relabel = _Relabel.__new__(_Relabel)
+    relabel.scope, relabel.arrays = scope, scope.arrays
+    return relabel(node)
+
+
 class _Relabel:
     """Make a subscript that is no index a part of the name, x_A or w_0."""
 
