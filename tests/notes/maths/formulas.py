@@ -132,7 +132,8 @@ FORMULAS = [
         "gradient of cross entropy",
         r"\frac{\partial L}{\partial z_j} = p_j - y_j",
         r"\frac{\partial L}{\partial z_j} = y_j - p_j",
-        SOFTMAX + r"""
+        SOFTMAX
+        + r"""
 
 $$L = -\sum_i y_i \log p_i$$""",
     ),
@@ -150,7 +151,8 @@ $$L = -\sum_i y_i \log p_i$$""",
         &= p_j \sum_i y_i - y_j \\
         &= p_j - y_j
         \end{aligned}""",
-        SOFTMAX + r"""
+        SOFTMAX
+        + r"""
 
 $$L = -\sum_i y_i \log p_i$$""",
     ),
@@ -293,7 +295,11 @@ $$L = -\sum_i y_i \log p_i$$""",
         r"\int_{-\infty}^{\infty} \frac{1}{\sqrt{2\pi\sigma^2}} e^{-\frac{(x-\mu)^2}{2\sigma^2}} \, dx = 1",
         r"\int_{-\infty}^{\infty} \frac{1}{\sqrt{2\pi\sigma}} e^{-\frac{(x-\mu)^2}{2\sigma^2}} \, dx = 1",
     ),
-    Formula("Gaussian integral", r"\int_{-\infty}^\infty e^{-x^2} dx = \sqrt{\pi}", r"\int_{-\infty}^\infty e^{-x^2} dx = \sqrt{2\pi}"),
+    Formula(
+        "Gaussian integral",
+        r"\int_{-\infty}^\infty e^{-x^2} dx = \sqrt{\pi}",
+        r"\int_{-\infty}^\infty e^{-x^2} dx = \sqrt{2\pi}",
+    ),
     Formula(
         "normal density against its definition",
         r"\mathcal{N}(x; \mu, \sigma^2) = \frac{1}{\sigma \sqrt{2\pi}} \exp\left( -\frac{1}{2} \left( \frac{x - \mu}{\sigma} \right)^2 \right)",
@@ -350,7 +356,9 @@ $$L = -\sum_i y_i \log p_i$$""",
         r"\frac{\partial}{\partial \theta} \log f(\theta) = \frac{1}{\theta} \frac{\partial f(\theta)}{\partial \theta}",
     ),
     Formula("power rule", r"\frac{d}{dx} x^n = n x^{n-1}", r"\frac{d}{dx} x^n = n x^{n+1}"),
-    Formula("geometric sum", r"\sum_{k=0}^{n-1} r^k = \frac{1 - r^n}{1 - r}", r"\sum_{k=0}^{n} r^k = \frac{1 - r^n}{1 - r}"),
+    Formula(
+        "geometric sum", r"\sum_{k=0}^{n-1} r^k = \frac{1 - r^n}{1 - r}", r"\sum_{k=0}^{n} r^k = \frac{1 - r^n}{1 - r}"
+    ),
     Formula("sum of the first numbers", r"\sum_{k=1}^n k = \frac{n(n+1)}{2}", r"\sum_{k=1}^n k = \frac{n(n-1)}{2}"),
     Formula("exponential series", r"\sum_{k=0}^\infty \frac{x^k}{k!} = e^x", r"\sum_{k=1}^\infty \frac{x^k}{k!} = e^x"),
     Formula(
@@ -404,10 +412,21 @@ $$L = -\sum_i y_i \log p_i$$""",
         r"for symmetric $\mathbf{A}$",
     ),
     Formula("transposed product", r"(AB)^\top = B^\top A^\top", r"(AB)^\top = A^\top B^\top"),
-    Formula("trace of a product", r"\operatorname{tr}(AB) = \operatorname{tr}(BA)", r"\operatorname{tr}(AB) = \operatorname{tr}(A) \operatorname{tr}(B)"),
-    Formula("inverse of a product", r"(AB)^{-1} = B^{-1} A^{-1}", r"(AB)^{-1} = A^{-1} B^{-1}", r"$A, B \in \mathbb{R}^{n \times n}$"),
+    Formula(
+        "trace of a product",
+        r"\operatorname{tr}(AB) = \operatorname{tr}(BA)",
+        r"\operatorname{tr}(AB) = \operatorname{tr}(A) \operatorname{tr}(B)",
+    ),
+    Formula(
+        "inverse of a product",
+        r"(AB)^{-1} = B^{-1} A^{-1}",
+        r"(AB)^{-1} = A^{-1} B^{-1}",
+        r"$A, B \in \mathbb{R}^{n \times n}$",
+    ),
     # --- probability ---
-    Formula("Bayes' rule", r"P(A \mid B) = \frac{P(B \mid A) P(A)}{P(B)}", r"P(A \mid B) = \frac{P(B \mid A) P(B)}{P(A)}"),
+    Formula(
+        "Bayes' rule", r"P(A \mid B) = \frac{P(B \mid A) P(A)}{P(B)}", r"P(A \mid B) = \frac{P(B \mid A) P(B)}{P(A)}"
+    ),
     Formula(
         "Bayes' rule for classes",
         r"P(y = k \mid x) = \frac{p(x \mid y = k) P(y = k)}{\sum_j p(x \mid y = j) P(y = j)}",
@@ -419,7 +438,11 @@ $$L = -\sum_i y_i \log p_i$$""",
         r"p(x) = \sum_y p(x \mid y) p(x)",
     ),
     Formula("complement", r"P(B) = P(B|A)P(A) + P(B|A^c)P(A^c)", r"P(B) = P(B|A)P(A) + P(B|A^c)P(A)"),
-    Formula("variance", r"\operatorname{Var}(X) = \mathbb{E}[X^2] - \mathbb{E}[X]^2", r"\operatorname{Var}(X) = \mathbb{E}[X]^2 - \mathbb{E}[X^2]"),
+    Formula(
+        "variance",
+        r"\operatorname{Var}(X) = \mathbb{E}[X^2] - \mathbb{E}[X]^2",
+        r"\operatorname{Var}(X) = \mathbb{E}[X]^2 - \mathbb{E}[X^2]",
+    ),
     Formula(
         "variance of a linear function",
         r"\mathrm{Var}(aX + b) = a^2 \mathrm{Var}(X)",

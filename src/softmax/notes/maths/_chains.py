@@ -70,7 +70,9 @@ def _unwrap(tokens: list[Token]) -> tuple[list[Token], list[list[Token]]]:
         name = tokens[0].text.rstrip("*")
         tokens = tokens[1:close]
         if name in ("alignat", "alignedat") and tokens and tokens[0].kind == "lbrace":
-            end = next((i for i, token in enumerate(tokens) if token.kind == "rbrace"), -1)
+            while tokens and tokens[0].kind == "quad":
+        tokens = tokens[1:]
+    end = next((i for i, token in enumerate(tokens) if token.kind == "rbrace"), -1)
             tokens = tokens[end + 1 :]
         if len(tokens) >= 3 and tokens[0].text == "[" and tokens[2].text == "]" and name in ("aligned", "gathered"):
             tokens = tokens[3:]

@@ -18,7 +18,7 @@ RUNGS = ("real", "positive", "unit")
 USUAL = "usual"
 # By letter, what a name usually is; used where a statement fails for all numbers.
 _POSITIVE = words("sigma tau T lambda alpha beta gamma nu kappa epsilon C n N K m M")
-_MASSES = words("p q pi t r y hat:y hat:p tilde:y hat:q P Q w lambda alpha")
+_MASSES = words("p q pi t y hat:y hat:p tilde:y hat:q P Q")
 _WORDS = {"pmf": "a probability mass function", "positive": "positive", "unit": "between 0 and 1",
           "spd": "symmetric and positive definite", "symmetric": "symmetric", "onehot": "one-hot"}  # fmt: skip
 
@@ -100,7 +100,7 @@ def usual_domain(name: str, rank: int) -> str | None:
     if rank == 2:
         if letter in ("Sigma", "Lambda", "Omega", "K", "hat:Sigma"):
             return "spd"
-        return "symmetric" if letter in ("A", "H", "M", "S", "Q") else ("pmf" if letter in _MASSES - {"w"} else None)
+        return "pmf" if letter in _MASSES else None
     if rank == 1 and letter in _MASSES:
         return "pmf"
     if letter in ("p", "q", "pi", "hat:p", "hat:y", "theta"):

@@ -59,17 +59,25 @@ def functions_in(tokens: list[Token], known: frozenset[str]) -> frozenset[str]:
         while at < len(tokens) and tokens[at].kind in ("sub", "sup"):
             at = _after_argument(tokens, at + 1)
         inside = _content(tokens, at)
-        if (
-            (inside and inside[0].kind in ("letter", "name", "lbrace") and not _is_sum(inside))
-            or (inside and name not in STRONG_LETTERS and (inside[0].text == "-" or inside[0].kind == "macro"))
-            or (inside and name in STRONG_LETTERS and not _is_sum(inside))
-        ):
+        if inside and _looks_called(name, inside):
             called[name] = called.get(name, 0) + 1
         else:
             bare[name] = bare.get(name, 0) + 1
     strong = {name for name in called if name in STRONG_LETTERS}
     weak = {name for name in called if name in WEAK_LETTERS and name not in bare}
     return known | strong | weak
+
+
+def _looks_called(name: str, inside: list[Token]) -> bool:
+    """Whether what stands in the parentheses behind a letter is its argument and not a factor."""
+    if name in ALWAYS:
+        return True
+    if name in STRONG_LETTERS:
+        return not _is_sum(inside)
+    first = inside[0]
+    return first.text == "-" or first.kind == "macro" or (
+        first.kind in ("letter", "name", "lbrace") and not _is_sum(inside)
+    )
 
 
 def _after_argument(tokens: list[Token], at: int) -> int:
