@@ -70,9 +70,7 @@ def _unwrap(tokens: list[Token]) -> tuple[list[Token], list[list[Token]]]:
         name = tokens[0].text.rstrip("*")
         tokens = tokens[1:close]
         if name in ("alignat", "alignedat") and tokens and tokens[0].kind == "lbrace":
-            while tokens and tokens[0].kind == "quad":
-        tokens = tokens[1:]
-    end = next((i for i, token in enumerate(tokens) if token.kind == "rbrace"), -1)
+            end = next((i for i, token in enumerate(tokens) if token.kind == "rbrace"), -1)
             tokens = tokens[end + 1 :]
         if len(tokens) >= 3 and tokens[0].text == "[" and tokens[2].text == "]" and name in ("aligned", "gathered"):
             tokens = tokens[3:]
@@ -307,6 +305,8 @@ def _relation_within(tokens: list[Token]) -> bool:
 
 def _looks_like_condition(tokens: list[Token]) -> bool:
     """Whether what follows a comma says for which values the statement holds: i ≠ j, x > 0, i = 1, …, n."""
+    while tokens and tokens[0].kind == "quad":
+        tokens = tokens[1:]
     end = next(
         (i for i, (t, d) in enumerate(_with_depth(tokens)) if d == 0 and t.kind in ("quad", "text")), len(tokens)
     )
