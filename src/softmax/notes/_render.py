@@ -175,15 +175,17 @@ class _Text:
         path = self.vault.links.resolve(target, self.entry.place.path)
         if match["embed"]:
             file = self.vault.media.get(path or "")
-            shown = None if file is None else self._medium(file, match["alias"])
+            alias = self._put_back(match["alias"] or "", code=True, formulas=True)
+            shown = None if file is None else self._medium(file, alias)
             return match[0] if shown is None else self._hold(shown, match[0])
         place = target if part is None else f"{target or PurePosixPath(self.entry.place.path).stem}#{part}"
         words = match["alias"] or " > ".join(word for word in (target, *(part or "").split("#")) if word)
-        words = self._put_back(html.escape(words, quote=False), code=False)
+        words = html.escape(self._put_back(words, code=True), quote=False)
+        words = self._put_back(words, code=False)
         address = f"obsidian://open?vault={_encoded(self.vault.settings.vault_name)}&amp;file={_encoded(place)}"
         return self._hold(f'<a href="{address}">{words}</a>', match[0])
 
-    def _medium(self, file: Path, alias: str | None) -> str | None:
+    def _medium(self, file: Path, alias: str) -> str | None:
         """Return the HTML of an image or sound, or None where Anki has none for such a file."""
         ending = file.suffix.lower()
         if ending not in IMAGES and ending not in SOUNDS:
@@ -195,7 +197,7 @@ class _Text:
         self.media[name] = file
         if ending in SOUNDS:
             return f"[sound:{name}]"
-        words = [word.strip() for word in (alias or "").split("|")]
+        words = [word.strip() for word in alias.split("|")]
         size = next((match for word in words if (match := _SIZE.fullmatch(word))), None)
         text = next((word for word in words if word and not _SIZE.fullmatch(word)), "")
         attributes = f' alt="{html.escape(text)}"' if text else ""

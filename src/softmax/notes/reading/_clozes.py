@@ -61,6 +61,8 @@ def _apart(formula: str, between: str) -> Iterator[str]:
             if last == start - 1:
                 yield between
             last = start
+        elif sign == r"\}":
+            last = start + 1
         yield sign
     yield formula[at:]
 

@@ -20,8 +20,11 @@ from .._model import NoteFile, Span, Vault
 
 SHORTEST = 200  # characters, without white space, that a copy shares with its original
 _SHARED = 0.6  # of the characters of a stretch
+_ALIKE = 0.7
 _MOST_PLACES = 50  # of one block: what stands everywhere ("see also") marks no copy
 _BLANK = re.compile(r"\r?\n[ \t]*\r?\n[ \t\r\n]*|\r?\n(?=[ \t]*(?:[-*+]|[0-9]{1,9}[.)])[ \t])")
+
+_HEADING = re.compile(r"^#{1,6}[ \t][^\r\n]*", re.MULTILINE)
 
 
 class Difference(NamedTuple):
@@ -102,16 +105,19 @@ def _region(note: NoteFile, span: Span, *, in_card: bool) -> Iterator[_Region]:
 
 
 def _blocks(note: NoteFile, span: Span) -> Iterator[_Block]:
-    """Cut a stretch at blank lines and list items outside of formulas and code."""
+    """Cut a stretch at blank lines, headings and list items outside of formulas and code."""
     at = span.start
-    ends = [match for match in _BLANK.finditer(note.text, span.start, span.end) if not _in_display(note, match.start())]
-    for start, end in [*((match.start(), match.end()) for match in ends), (span.end, span.end)]:
+    cuts = [match.span() for match in _BLANK.finditer(note.text, span.start, span.end)]
+    for match in _HEADING.finditer(note.text, span.start, span.end):
+        cuts += [(match.start(), match.start()), (match.end(), match.end())]
+    outside = [cut for cut in cuts if not _in_display(note, cut[0])]
+    for start, end in [*sorted(outside), (span.end, span.end)]:
         words = note.text[at:start]
         key = "".join(words.split())
         if key:
             lead = len(words) - len(words.lstrip())
             yield _Block(key, Span(at + lead, at + len(words.rstrip())))
-        at = end
+        at = max(at, end)
 
 
 def _in_display(note: NoteFile, at: int) -> bool:
@@ -155,6 +161,7 @@ def _stretch(
     if not run:
         return
     letters = sum(len(original.blocks[a + k].key) for a, _, size in run for k in range(size))
+    run = _grown(original.blocks, copy.blocks, run)
     first, last = run[0], run[-1]
     ours = copy.blocks[first[1] : last[1] + last[2]]
     theirs = original.blocks[first[0] : last[0] + last[2]]
@@ -169,6 +176,25 @@ def _stretch(
         for (a, b, size), (next_a, next_b, _) in pairwise(run)
     )
     yield Span(theirs[0].span.start, theirs[-1].span.end), Span(ours[0].span.start, ours[-1].span.end), differences
+
+
+def _grown(
+    original: Sequence[_Block], copy: Sequence[_Block], run: Sequence[tuple[int, int, int]]
+) -> list[tuple[int, int, int]]:
+    """Let a run take in the blocks before and after it that are alike: there, too, a copy may have drifted."""
+    (a, b, _), (c, d, size) = run[0], run[-1]
+    e, f = c + size, d + size
+    while a and b and _alike(original[a - 1], copy[b - 1]):
+        a, b = a - 1, b - 1
+    while e < len(original) and f < len(copy) and _alike(original[e], copy[f]):
+        e, f = e + 1, f + 1
+    before = [(a, b, 0)] if a < run[0][0] else []
+    after = [(e, f, 0)] if e > c + size else []
+    return [*before, *run, *after]
+
+
+def _alike(block: _Block, other: _Block) -> bool:
+    return SequenceMatcher(None, block.key[:1000], other.key[:1000], autojunk=False).ratio() > _ALIKE
 
 
 def _between(blocks: Sequence[_Block], start: int, end: int) -> Span:

@@ -40,11 +40,11 @@ def _replacement(vault: Vault, group: CopyGroup, copy: Copy, drifted: bool) -> R
     fragment, more = _fragment(vault, original, group.span)
     embed = f"![[{_target(vault, group.path, copy.path)}{fragment}]]" if fragment is not None else ""
     refusal = None
-    if fragment is None:
+    if fragment is None or (not fragment and group.path == copy.path):
         refusal = "no embed shows the original and nothing else; give it a heading of its own"
     elif copy.differences and not drifted:
         refusal = "it differs from the original; with --drifted it is replaced all the same"
-    elif note.text[copy.span.end : copy.span.end + 1] not in ("", "\n", "\r"):
+    elif note.text[copy.span.end :].partition("\n")[0].strip():
         refusal = "text follows in its last line"
     if refusal is not None:
         return Replacement(group, copy, embed, (), refusal)
@@ -66,7 +66,7 @@ def _fragment(vault: Vault, note: NoteFile, span: Span) -> tuple[str | None, lis
     wanted = "".join(note.text[span.start : span.end].split())
     heading = next((h for h in note.headings if h.start == span.start), None)
     title = _SIGNS.sub(" ", heading.title).strip() if heading else ""
-    for fragment in dict.fromkeys(("", title)):
+    for fragment in dict.fromkeys((title, "")):
         part = find_part(note, fragment)
         if part is not None and "".join(shown_text(note, part, vault.settings).split()) == wanted:
             return (f"#{fragment}" if fragment else ""), []

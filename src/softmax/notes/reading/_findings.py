@@ -18,7 +18,8 @@ _NO_PROOF = re.compile(
     r"(?:\bno|\bwithout(?: a| the)?|\bohne|\bkein(?:en)?) (?:proof|beweis|derivation|herleitung)\b", re.I
 )
 _PROOF = re.compile(r"\b(?:proof|beweis)\b[ \t]*[:.*]", re.I)
-_RELATION = re.compile(r"&?\s*(?:=|\\approx|\\leq?|\\geq?)")
+# A row of a derivation: a relation beside the sign that aligns it, or at the start of the row.
+_RELATION = re.compile(r"(?:^|&)\s*(?:=|\\approx\b|\\leq?\b|\\geq?\b)|(?:=|\\approx|\\leq?|\\geq?)\s*&")
 _FEWEST_STEPS = 3
 _SHOWN_LINES = 5
 
@@ -173,7 +174,7 @@ def _most_steps(markdown: str) -> int:
     for segment in tokenize(markdown):
         if segment.kind == "maths" and segment.display:
             rows = markdown[segment.inner.start : segment.inner.end].replace("\\\\", "\n").split("\n")
-            most = max(most, sum(_RELATION.match(row.strip()) is not None for row in rows))
+            most = max(most, sum(_RELATION.search(row.strip()) is not None for row in rows))
     return most
 
 
