@@ -58,7 +58,7 @@ class Settings:
     """
 
     keywords: Keywords = Keywords()
-    note_types: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: STOCK_TYPES)
+    note_types: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(STOCK_TYPES))
     styles: Mapping[str, str] = field(default_factory=dict)
     default_deck: str = "Default"
     default_tag: str = "Obsidian_to_Anki"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .._model import Severity, Span
@@ -188,43 +188,47 @@ class Block:
             )
 
     def _ids_in_text(self, draft: Draft, lines: Sequence[Span], code: frozenset[int]) -> list[Span]:
-        """Return what to leave out of the fields: ids that stand above other text."""
-        holes = []
-        for line in lines:
-            match = ID_COMMENT.match(self.text, line.start, line.end)
-            if match is None or line.start in code:
-                continue
-            whole = not self.text[match.end() : line.end].strip()
-            span = line if whole else Span(*match.span())
-            if draft.id_span is not None:
-                self._say(
-                    "two-ids", "error", span, "This card has more than one id; the last one counts.", "Remove this one."
-                )
-            self._say(
-                "text-after-id",
-                "warning",
-                span,
-                "There is text after the id; the plugin does not see the id then and makes a second note.",
-                "Put the id right above END, or run 'softmax notes format'.",
-                Edit(line.start if whole else span.start, min(line.end + 1, self.body.end) if whole else span.end, ""),
-                Edit(self.body.end, self.body.end, f"{match[0]}\n"),
-            )
-            self._take_id(draft, match["id"], span)
-            if not whole:
-                draft.id_span = span
-            holes.append(Span(line.start, min(line.end + 1, self.body.end)) if whole else span)
-        if draft.id_span is None and lines:
+        """Return what to leave out of the fields: ids that stand above other text, or at the end of a line of text."""
+        found = [(match, line) for line in lines if line.start not in code for match in self._ids_at(line)]
+        for i, (match, line) in enumerate(found):
+            if draft.id_span is None and i == len(found) - 1:
+                self._take_id_in_text(draft, match, line)
+            else:
+                words = "This card has more than one id; the last one counts."
+                self._say("two-ids", "error", Span(*match.span()), words, "Remove this one.")
+        if draft.id_span is None and lines and not draft.tags:
             last = next((line for line in reversed(lines) if self._line(line).strip()), lines[-1])
-            match = ID_ANYWHERE.search(self.text, last.start, last.end)
-            if match and not draft.tags:
-                self._say(
-                    "id-in-text",
-                    "warning",
-                    Span(*match.span()),
-                    f"The plugin takes {match['id'][:30]} for the id of this card and overwrites that note.",
-                    "Reword it ('ID 123', without the colon), or let another line follow.",
-                )
-        return holes
+            stray = ID_ANYWHERE.search(self.text, last.start, last.end)
+            if stray:
+                words = f"The plugin takes {stray['id'][:30]} for the id of this card and overwrites that note."
+                hint = "Reword it ('ID 123', without the colon), or let another line follow."
+                self._say("id-in-text", "warning", Span(*stray.span()), words, hint)
+        return [self._with_line(match, line) for match, line in found]
+
+    def _ids_at(self, line: Span) -> Iterator[re.Match[str]]:
+        """Give the ids in comments that begin or end a line."""
+        for match in ID_COMMENT.finditer(self.text, line.start, line.end):
+            if match.start() == line.start or not self.text[match.end() : line.end].strip():
+                yield match
+
+    def _with_line(self, match: re.Match[str], line: Span) -> Span:
+        """Return the span of an id, of its whole line if nothing else stands in it."""
+        alone = not (self.text[line.start : match.start()] + self.text[match.end() : line.end]).strip()
+        return Span(line.start, min(line.end + 1, self.body.end)) if alone else Span(*match.span())
+
+    def _take_id_in_text(self, draft: Draft, match: re.Match[str], line: Span) -> None:
+        span = self._with_line(match, line)
+        self._take_id(draft, match["id"], line)
+        draft.id_span = span
+        edits = Edit(*span, ""), Edit(self.body.end, self.body.end, f"{match[0]}\n")
+        if self.text[line.start : match.start()].strip() and not self.text[line.end : self.body.end].strip():
+            words = "The id stands behind text; the plugin loses the text of this line."
+            hint = "Put the id into a line of its own, or run 'softmax notes format'."
+            self._say("id-behind-text", "warning", Span(*match.span()), words, hint, *edits)
+        else:
+            words = "There is text after the id; the plugin does not see the id then and makes a second note."
+            hint = "Put the id right above END, or run 'softmax notes format'."
+            self._say("text-after-id", "warning", Span(*match.span()), words, hint, *edits)
 
     def _split(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import NamedTuple
 from ..._errors import NotesError
 from ..._files import FileChangedError, replace_file
 from .._model import Entry, NoteFile
+
+_NUMBER = re.compile(r"(?<=ID:)(?P<space>[ \t]*)[0-9]+")
 
 
 class Edit(NamedTuple):
@@ -46,11 +49,9 @@ def id_edit(note: NoteFile, entry: Entry, number: int, *, comment: bool = True) 
     match. `comment` is the vault's `id_comments`; an id that is there keeps its form.
     """
     if entry.id_span is not None:
-        old = note.text[entry.id_span.start : entry.id_span.end]
-        digits = next(i for i, letter in enumerate(old) if letter.isdecimal())
-        length = len(old[digits:]) - len(old[digits:].lstrip("0123456789"))
-        start = entry.id_span.start + digits
-        return Edit(start, start + length, str(number))
+        old = _NUMBER.search(note.text, *entry.id_span)
+        if old is not None:
+            return Edit(*old.span(), f"{old['space']}{number}")
     mark = f"<!--ID: {number}-->" if comment else f"ID: {number}"
     if entry.kind == "block":
         return Edit(entry.id_at, entry.id_at, f"{mark}{note.newline}")

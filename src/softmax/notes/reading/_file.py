@@ -7,7 +7,6 @@ from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from types import MappingProxyType
 
 from .._model import Entry, Message, NoteFile, Place, Segment, Severity, Span, line_starts
 from .._settings import Settings
@@ -409,18 +408,16 @@ class _Reader:
                 Entry(
                     kind=draft.kind,
                     note_type=draft.note_type,
-                    fields=MappingProxyType(dict(draft.fields)),
+                    fields=dict(draft.fields),
                     tags=tuple(dict.fromkeys(tags)),
                     deck=deck,
                     id=draft.id,
                     delete=draft.delete,
-                    frozen=MappingProxyType(marks.frozen.get(draft.note_type, {})),
+                    frozen=dict(marks.frozen.get(draft.note_type, {})),
                     span=span,
                     id_span=draft.id_span and self._raw_span(draft.id_span),
                     id_at=self._raw(draft.id_at),
-                    field_spans=MappingProxyType(
-                        {name: tuple(map(self._raw_span, spans)) for name, spans in draft.field_spans.items()}
-                    ),
+                    field_spans={name: tuple(map(self._raw_span, spans)) for name, spans in draft.field_spans.items()},
                     place=self._place(span.start, starts),
                 )
             )
