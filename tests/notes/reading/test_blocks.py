@@ -60,7 +60,9 @@ def test_fields(lines, fields):
 
 
 def test_a_tag_line_that_is_empty_gives_no_tags():
-    entry = only(f"START\nBasic\nq\nBack: a\nTags:\nID: {ID}\nEND\n", default_tag="")
+    note = read(f"START\nBasic\nq\nBack: a\nTags:\nID: {ID}\nEND\n", default_tag="")
+    (entry,) = note.entries
+    assert rules(note) == ["no-tags"]
     assert entry.tags == () and entry.fields["Back"] == "a" and entry.id == ID
 
 

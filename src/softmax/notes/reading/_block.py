@@ -177,6 +177,9 @@ class Block:
             )
 
     def _look_at_tags(self, line: Span, words: str) -> None:
+        if not words.strip():
+            text = "There are no tags in this line; the plugin makes card text of it."
+            self._say("no-tags", "warning", line, text, "Remove it.", Edit(line.start, line.end + 1, ""))
         if "," in words or ";" in words:
             self._say(
                 "comma-in-tags",

@@ -14,8 +14,8 @@ from .._model import EntryKind, Severity, Span
 from ._edits import Edit
 
 # The id as the plugin writes it, alone in its line; and what the plugin takes for an id anywhere in a last line.
-ID_LINE = re.compile(r"(?:<!--)?[ \t]*ID:[ \t]*(?P<id>[0-9]+)[ \t]*(?:-->)?[ \t]*")
-ID_COMMENT = re.compile(r"<!--[ \t]*ID:[ \t]*(?P<id>[0-9]+)[ \t]*-->")
+ID_LINE = re.compile(r"(?:<!--[ \t]*)?ID: (?P<id>[0-9]+)[ \t]*(?:-->)?[ \t]*")
+ID_COMMENT = re.compile(r"<!--[ \t]*ID: (?P<id>[0-9]+)[ \t]*-->")
 ID_ANYWHERE = re.compile(r"(?:<!--)?ID: (?P<id>[0-9]+)")
 LARGEST_ID = 2**63 - 1
 
