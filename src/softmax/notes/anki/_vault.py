@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ... import __version__
 from .._model import Entry, Message, NoteFile, Vault
 from .._render import render_fields
 from .._settings import Settings
@@ -224,6 +223,8 @@ def vault_marks(root: Path, paths: Iterable[str]) -> dict[str, str]:
 
 def surroundings(paths: Iterable[str], settings: Settings) -> str:
     """Return a hash of what all cards depend on: the names that links may lead to, the settings, and this program."""
+    from softmax import __version__
+
     program = max(path.stat().st_mtime_ns for path in Path(__file__).parents[1].rglob("*.py"))
     joined = "\n".join([__version__, str(program), repr(settings), *sorted(paths)])
     return hash_bytes(joined.encode("utf-8", "surrogateescape"))
