@@ -180,6 +180,13 @@ def test_an_open_comment_or_fence_hides_no_card():
     assert {"unclosed-comment", "unclosed-code"} <= set(rules(note))
 
 
+def test_code_that_is_not_closed_ends_with_its_card():
+    note = read("START\nBasic\nq\nBack: a\n```py\nx\nEND\n\n```\ncode\n```\nEND of it\n")
+    (entry,) = note.entries
+    assert entry.fields["Back"] == "a\n```py\nx" and note.place(entry.span.end) == ("note.md", 7, 4)
+    assert rules(note) == ["unclosed-code"]
+
+
 def test_an_unclosed_formula_does_not_reach_the_next_card():
     note = read("START\nBasic\nq\nBack: $$x\nEND\n\nSTART\nBasic\nq $$y$$\nBack: a\nEND\n")
     assert [entry.fields["Front"] for entry in note.entries] == ["q", "q $$y$$"]
