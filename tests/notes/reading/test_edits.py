@@ -93,6 +93,7 @@ FORMATS = [
         "START\nBasic\nq\nBack: a\nTags: x\n<!--ID: 7-->\nEND\n",
     ),
     ("START\nBasic\nq\nBack: a\n<!--ID: 7-->\nb\nEND\n", "START\nBasic\nq\nBack: a\nb\n<!--ID: 7-->\nEND\n"),
+    ("START\nBasic\nq\nBack: \\( x_1 \\) \\[y\\]\nEND\n", "START\nBasic\nq\nBack: $x_1$ $$y$$\nEND\n"),
     ("START\nBasic\nq\nBack: a <!--ID: 7-->\nEND\n", "START\nBasic\nq\nBack: a \n<!--ID: 7-->\nEND\n"),
     ("START\nBasic\nq\nBack: a\nTags: x, y\nEND\n", "START\nBasic\nq\nBack: a\nTags: x y\nEND\n"),
     ("START\nBasic\nq\n back: a\nEND\n", "START\nBasic\nq\nBack: a\nEND\n"),

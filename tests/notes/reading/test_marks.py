@@ -176,11 +176,6 @@ def test_a_style_of_a_cloze_type_needs_a_cloze():
     assert [entry.fields["Text"] for entry in entries] == ["a {{c1::x}}", "{y} z"]
 
 
-def test_a_style_that_is_no_expression():
-    note = read("x", styles={"Basic": "(("})
-    assert rules(note) == ["bad-style"] and "'Basic'" in note.messages[0].text
-
-
 def test_every_recipe_compiles():
     from softmax.notes.reading._styles import RECIPES, compiled
 

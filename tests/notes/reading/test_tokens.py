@@ -74,7 +74,19 @@ HOSTILE = {
     },
     **{name: name for name in ("START\n", "END\n", "START\nBasic\n```\nEND\n", "STARTI ", "STARTI [", "TARGET DECK\n")},
     **{name: name for name in ("FROZEN - Basic:\n", "DELETE\n", "<!--ID: 5-->\n", "  START\nBasic\n", "a\r\n", "> - ")},
-    **{name: name for name in ("START\nBasic\n$$\nEND\n", "{{c1::", "}}", "STARTI [Basic] q Back: a ENDI ", "<svg a>")},
+    **{
+        name: name
+        for name in (
+            "START\nBasic\n$$\nEND\n",
+            "{{c1::",
+            "}}",
+            "\\(",
+            "\\begin{",
+            "START\nBasic\n\\[a",
+            "STARTI [Basic] q Back: a ENDI ",
+            "<svg a>",
+        )
+    },
 }
 LENGTH = 400_000
 

@@ -180,3 +180,11 @@ def test_a_plugins_file_that_is_damaged(tmp_path):
     for value in ({}, {"settings": 5}, {"settings": {"Syntax": [], "Defaults": {"Deck": 5}}, "fields_dict": None}):
         file.write_text(json.dumps(value))
         assert read_settings(tmp_path).default_deck == "Default"
+
+
+def test_styles_that_are_wrong_are_told_once(folder):
+    settings = Settings(styles={"Basic": "((", "Rule": "header", "Cloze": "cloze paragraph"})
+    vault = read_vault([folder], settings=settings)
+    assert [(message.rule, message.severity) for message in vault.messages] == [("bad-style", "error")] * 2
+    assert "'Basic'" in vault.messages[0].text and "'Rule'" in vault.messages[1].text
+    assert vault.notes["a.md"].messages == () and len(vault.notes["a.md"].entries) == 1

@@ -22,6 +22,10 @@ from ._tokens import Fault, Scanner
 
 _BOM = b"\xef\xbb\xbf"
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
+_INSIDE = r"[^\n\\$]++(?:\\[^\n()\[\]$][^\n\\$]*+)*+"
+_FOREIGN = re.compile(
+    rf"(?<!\\)(?:\\\((?P<inline>{_INSIDE})\\\)|\\\[(?P<display>{_INSIDE})\\\]|\\begin\{{(?P<name>[A-Za-z]++\*?)\}})"
+)
 _HIDDEN = ("code", "maths", "html", "comment", "front matter")
 
 
@@ -163,6 +167,7 @@ class _Reader:
         self.drafts.sort(key=lambda draft: draft.span)
         self.found += [*marks.found, *styles.found]
         self._find_stray_ids([*self.blocks, *marks.spans])
+        self._find_foreign_formulas()
         self.found += [found for fault in self.scanner.faults for found in self._of_fault(fault)]
         if self.crlf and self.drafts:
             self.found.append(
@@ -349,6 +354,29 @@ class _Reader:
                         f"The id {match['id'][:30]} belongs to no card of this file.",
                         "Write DELETE in the line above it to delete its note in Anki, or remove it.",
                     )
+                )
+
+    def _find_foreign_formulas(self) -> None:
+        """Say which formulas on cards are written so that neither Obsidian nor Anki shows them."""
+        for segment in self.scanner.segments:
+            if segment.kind != "prose":
+                continue
+            for match in _FOREIGN.finditer(self.text, segment.start, segment.end):
+                if not any(
+                    draft.span.start <= match.start() < draft.span.end for draft in self._drafts_near(match.start())
+                ):
+                    continue
+                if match["name"] is not None:
+                    text = (
+                        f"This {match['name'][:30]!r} stands in no formula; neither Obsidian nor Anki shows it as one."
+                    )
+                    self._say("bare-environment", Span(*match.span()), text, "Write $$ before and after it.")
+                    continue
+                left = "$" if match["inline"] is not None else "$$"
+                right = f"{left}{(match['inline'] or match['display'] or '').strip()}{left}"
+                text = "Obsidian shows no formula here, and on the card its backslashes are lost."
+                self._say(
+                    "latex-delimiters", Span(*match.span()), text, f"Write {left}…{left}.", Edit(*match.span(), right)
                 )
 
     def _of_fault(self, fault: Fault) -> list[Found]:

@@ -6,6 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 
 from .._model import Span
@@ -47,12 +48,16 @@ class Styles:
 
     def read(self) -> None:
         """Find everything."""
+        if len(self.text) > _LARGEST and self.settings.styles:
+            text = "This file is too large to look for cards of a style of one's own in it."
+            self.found.append(Found("large-file", "warning", 0, 0, text, "Use START and END."))
+            return
         taken = sorted(self.taken)
         for note_type, style in self.settings.styles.items():
             names = self.settings.note_types.get(note_type)
-            pattern = self._compiled(note_type, style)
-            if names is None or pattern is None:
-                continue
+            if names is None or style_fault(note_type, style, self.settings) is not None:
+                continue  # a message of the vault says so
+            pattern = compiled(style)
             for match in pattern.finditer(self.text):
                 span = Span(*match.span())
                 if span.start == span.end or _within(span, self.hidden) or _within(span, taken):
@@ -64,17 +69,6 @@ class Styles:
                 if draft is not None:
                     self.drafts.append(draft)
                     taken.insert(bisect_right(taken, draft.span), draft.span)
-
-    def _compiled(self, note_type: str, style: str) -> re.Pattern[str] | None:
-        if len(self.text) > _LARGEST:
-            problem = "This file is too large to look for cards of a style of one's own in it."
-        else:
-            try:
-                return compiled(style)
-            except (re.error, RecursionError, OverflowError) as error:
-                problem = f"The style of {note_type!r} in the settings is no regular expression: {error}."
-        self.found.append(Found("bad-style", "error", 0, 0, problem, "Use START and END, or correct the style."))
-        return None
 
     def _say_overlap(self, note_type: str, span: Span) -> None:
         self.found.append(
@@ -139,6 +133,18 @@ class Styles:
         return holes
 
 
+def style_fault(note_type: str, style: str, settings: Settings) -> str | None:
+    """Return what is wrong with a style of the settings, or None."""
+    if note_type not in settings.note_types:
+        return f"There is a style for {note_type!r}, which is no note type."
+    try:
+        compiled(style)
+    except (re.error, RecursionError, OverflowError) as error:
+        return f"The style of {note_type!r} is no regular expression that can be used: {error}."
+    return None
+
+
+@cache
 def compiled(style: str) -> re.Pattern[str]:
     """Return the pattern of a recipe's name or of a JavaScript regular expression."""
     if style in RECIPES:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from ..._errors import NotesError
 from .._model import Entry, Message, NoteFile, Place, Vault
-from .._settings import Settings, read_settings
+from .._settings import OWN_FILE, PLUGIN_FILE, Settings, read_settings
 from ._file import read_note
 from ._links import Links
+from ._styles import style_fault
 
 _MARKERS = (".obsidian", ".softmax")
 Progress = Callable[[int, int], None]
@@ -92,7 +93,7 @@ def read_vault(
         media={path: folder / path for path in known if not path.lower().endswith(".md")},
         settings=settings,
         links=Links(known),
-        messages=(*messages, *_shared_ids(notes.values())),
+        messages=(*messages, *_style_faults(folder, settings), *_shared_ids(notes.values())),
     )
 
 
@@ -144,6 +145,14 @@ def _read(
         if progress is not None:
             progress(i + 1, len(paths))
     return notes, messages
+
+
+def _style_faults(folder: Path, settings: Settings) -> Iterator[Message]:
+    file = OWN_FILE if (folder / OWN_FILE).is_file() else PLUGIN_FILE
+    for note_type, style in settings.styles.items():
+        fault = style_fault(note_type, style, settings)
+        if fault is not None:
+            yield Message(Place(file, 1, 1), "bad-style", "error", fault, "Correct the settings; START and END work.")
 
 
 def _shared_ids(notes: Iterable[NoteFile]) -> Iterator[Message]:
