@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from .._model import Entry, Message, NoteFile, Place, Segment, Severity, Span, line_starts
+from .._model import Entry, Message, NoteFile, Place, Segment, Span, line_starts
 from .._settings import Settings
 from ._block import Block
 from ._clozes import cloze_faults
@@ -16,16 +16,13 @@ from ._draft import ID_COMMENT, Draft, Found
 from ._edits import Edit
 from ._fences import Fences
 from ._marks import Marks, folder_value
+from ._notices import Notices
 from ._styles import Styles
 from ._tags import obsidian_tags
-from ._tokens import Fault, Scanner
+from ._tokens import Scanner
 
 _BOM = b"\xef\xbb\xbf"
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
-_INSIDE = r"[^\n\\$]++(?:\\[^\n()\[\]$][^\n\\$]*+)*+"
-_FOREIGN = re.compile(
-    rf"(?<!\\)(?:\\\((?P<inline>{_INSIDE})\\\)|\\\[(?P<display>{_INSIDE})\\\]|\\begin\{{(?P<name>[A-Za-z]++\*?)\}})"
-)
 _HIDDEN = ("code", "maths", "html", "comment", "front matter")
 
 
@@ -166,9 +163,9 @@ class _Reader:
         self.drafts += [*marks.drafts, *styles.drafts]
         self.drafts.sort(key=lambda draft: draft.span)
         self.found += [*marks.found, *styles.found]
-        self._find_stray_ids([*self.blocks, *marks.spans])
-        self._find_foreign_formulas()
-        self.found += [found for fault in self.scanner.faults for found in self._of_fault(fault)]
+        notices = Notices(self.text, self.settings, self.scanner, self.drafts, [*self.blocks, *marks.spans])
+        notices.find()
+        self.found += notices.found
         if self.crlf and self.drafts:
             self.found.append(
                 Found(
@@ -219,7 +216,6 @@ class _Reader:
                 self._read_block(begin, end)
                 at = end.end
         self.scanner.scan(at, len(self.text))
-        self._find_indented(begins)
 
     def _end_of_block(self, at: int, following: int) -> Span | None:
         """Return the line with END: the first one outside of code that is closed in this block."""
@@ -318,97 +314,6 @@ class _Reader:
             )
         )
 
-    def _find_indented(self, begins: Sequence[Span]) -> None:
-        """Say which indented START is meant to be a card: a note type follows in the next line."""
-        word = re.escape(self.settings.keywords.begin)
-        at = self.text.find(self.settings.keywords.begin)
-        pattern = re.compile(rf"[ \t>]*+{word}[ \t]*+\n[ \t>]*+(?P<type>[^\n]*)")
-        while at >= 0:
-            line = self.text.rfind("\n", max(0, at - 100), at) + 1
-            match = pattern.match(self.text, line) if 0 < at - line < 100 else None
-            if match and match["type"].strip() in self.settings.note_types:
-                self._say(
-                    "indented-start",
-                    Span(at, at + len(self.settings.keywords.begin)),
-                    "This block is indented: no card is made.",
-                    "Put START, the note type, the fields and END at the start of their lines.",
-                )
-            at = self.text.find(self.settings.keywords.begin, at + 1)
-
-    def _find_stray_ids(self, taken: Sequence[Span]) -> None:
-        spans = sorted([*taken, *(draft.span for draft in self.drafts), *_id_spans(self.drafts)])
-        for segment in self.scanner.segments:
-            if segment.kind != "comment" or segment.end - segment.start > 40:
-                continue
-            match = ID_COMMENT.fullmatch(self.text, segment.start, segment.end)
-            if match is None:
-                continue
-            i = bisect_right(spans, (segment.start, len(self.text))) - 1
-            if not any(span.start <= segment.start < span.end for span in spans[max(0, i - 1) : i + 1]):
-                self.found.append(
-                    Found(
-                        "stray-id",
-                        "remark",
-                        segment.start,
-                        segment.end,
-                        f"The id {match['id'][:30]} belongs to no card of this file.",
-                        "Write DELETE in the line above it to delete its note in Anki, or remove it.",
-                    )
-                )
-
-    def _find_foreign_formulas(self) -> None:
-        """Say which formulas on cards are written so that neither Obsidian nor Anki shows them."""
-        for segment in self.scanner.segments:
-            if segment.kind != "prose":
-                continue
-            for match in _FOREIGN.finditer(self.text, segment.start, segment.end):
-                if not any(
-                    draft.span.start <= match.start() < draft.span.end for draft in self._drafts_near(match.start())
-                ):
-                    continue
-                if match["name"] is not None:
-                    text = (
-                        f"This {match['name'][:30]!r} stands in no formula; neither Obsidian nor Anki shows it as one."
-                    )
-                    self._say("bare-environment", Span(*match.span()), text, "Write $$ before and after it.")
-                    continue
-                left = "$" if match["inline"] is not None else "$$"
-                right = f"{left}{(match['inline'] or match['display'] or '').strip()}{left}"
-                text = "Obsidian shows no formula here, and on the card its backslashes are lost."
-                self._say(
-                    "latex-delimiters", Span(*match.span()), text, f"Write {left}…{left}.", Edit(*match.span(), right)
-                )
-
-    def _of_fault(self, fault: Fault) -> list[Found]:
-        in_card = any(draft.span.start <= fault.start < draft.span.end for draft in self._drafts_near(fault.start))
-        shown = Span(fault.start, fault.end)
-        if fault.rule == "unclosed-code":
-            return [Found(fault.rule, "warning", *shown, "This code is not closed.", "Close it by the same fence.")]
-        if fault.rule == "unclosed-comment":
-            return [Found(fault.rule, "warning", *shown, "This comment is not closed.", "Write --> where it ends.")]
-        if fault.rule == "unclosed-maths":
-            severity: Severity = "error" if in_card else "warning"
-            return [Found(fault.rule, severity, *shown, "This formula has no end.", "Write $$ where it ends.")]
-        return self._of_dollar(fault, in_card)
-
-    def _drafts_near(self, at: int) -> Sequence[Draft]:
-        i = bisect_right(self.drafts, at, key=lambda draft: draft.span.start)
-        return self.drafts[max(0, i - 1) : i]
-
-    def _of_dollar(self, fault: Fault, in_card: bool) -> list[Found]:
-        line = self.text[fault.start : fault.start + 200].partition("\n")[0]
-        spaced = re.match(r"\$[ \t]+(?=[^$\n]*[\\^_=]|[^\W\d_][ \t]+\$)[^$\n]*[ \t]\$", line)
-        if spaced:
-            formula = f"${spaced[0][1:-1].strip()}$"
-            span = Span(fault.start, fault.start + spaced.end())
-            text = "This is no formula, because of the spaces after and before the dollar signs."
-            return [Found("space-in-maths", "warning", *span, text, f"Write '{formula}'.", (Edit(*span, formula),))]
-        if in_card and self.text[fault.end : fault.end + 1].isdecimal():
-            text = "The plugin takes this dollar sign and the next one for a formula."
-            edit = Edit(fault.start, fault.start, "\\")
-            return [Found("dollar", "warning", fault.start, fault.end, text, "Write \\$ for a dollar.", (edit,))]
-        return []
-
     def _entries(self, marks: Marks, starts: Sequence[int]) -> list[Entry]:
         settings = self.settings
         decks = folder_value(settings.folder_decks, self.path)
@@ -495,7 +400,3 @@ class _Reader:
                 )
             )
         return messages
-
-
-def _id_spans(drafts: Sequence[Draft]) -> list[Span]:
-    return [draft.id_span for draft in drafts if draft.id_span is not None]
