@@ -6,10 +6,13 @@ import os
 import stat
 
 import pytest
+from hypothesis import given, settings
 
 from softmax import NotesError
 from softmax.notes._settings import Settings
 from softmax.notes.reading import Edit, apply_edits, format_note, id_edit, read_note, removal_edits, write_edits
+
+from .test_plugin import texts
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
@@ -121,3 +124,13 @@ def test_newlines_are_changed_on_request():
     note = read_note("note.md", data)
     assert format_note(note)[0].raw == data
     assert format_note(note, Settings(), newlines=True)[0].raw == b"START\nBasic\nq\nBack: a\nEND"
+
+
+@given(text=texts)
+@settings(max_examples=300, deadline=None)
+def test_repairs_lose_no_card_and_no_id_and_come_to_an_end(text):
+    note = read_note("note.md", text.encode())
+    new, _ = format_note(note)
+    assert {entry.id for entry in note.entries} <= {entry.id for entry in new.entries} | {None}
+    assert len(new.entries) >= len(note.entries)
+    assert format_note(new)[0].raw == new.raw
