@@ -359,6 +359,10 @@ class Checker:
             return "an approximation without a stated range cannot be judged"
         scope = self.scope
         assert scope is not None
+        if step.relation not in ("=", ":="):
+            called = (here.name for side in (left, right) for here in ast.walk(side) if isinstance(here, ast.Call))
+            if name := next((name for name in called if name in scope.generic), None):
+                return f"nothing in the note says which function {name} is"
         a, b = unknowns(left, scope), unknowns(right, scope)
         head = head_of(left)
         if head is not None and step.left == 0 and head[0] in ast.symbols(right) and not scope.variables.get(head[0]):
