@@ -14,7 +14,7 @@ PYTEST_ARGS ?=
 MOVED := $(shell test "$$(cat .venv/home 2>/dev/null)" = "$$(pwd)" || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench bench-regression bench-regression-full bench-notes bench-gpu changelog clean FORCE
+.PHONY: help demo test lint types bench bench-regression bench-regression-full bench-notes bench-notes-maths bench-gpu changelog clean FORCE
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-28s %s\n", $$1, $$2 }'
@@ -45,6 +45,9 @@ bench-regression-full: .venv/installed-bench  ## the same without limits of time
 
 bench-notes: .venv/installed-notes  ## check, plan and sync a vault of 10,000 notes with 20,000 cards; write benchmarks/NOTES.md
 	$(PY) -m benchmarks.notes.run
+
+bench-notes-maths: .venv/installed-test  ## change every formula of the suite a little: how many are noticed; write benchmarks/results
+	$(PY) -m benchmarks.notes.mutation
 
 bench-gpu:  ## the same on a GPU (not there yet)
 	@echo "There is no GPU benchmark yet: the GPU kernels it would time are not written." >&2

@@ -94,6 +94,7 @@ LATE: dict[str, set[str]] = {
     "_table_fit": {"regression", "sklearn"},
     "persistence": {"onnx", "onnxruntime", "pyarrow"},
     "notes": {"numpy", "anki", "softmax"},
+    "notes.maths": {"softmax"},
     "cli": {
         "numpy",
         "notes",
