@@ -77,10 +77,11 @@ def reduce(op: str, a: Array) -> Array:
     return out
 
 
-def check_converged(array: Any, node: Node) -> None:
+def where_converged(array: Array, node: Node) -> Array:
+    """The terms of a series along the last axis, without value where the last one still matters."""
+    terms = dual.primal(array)
     with np.errstate(all="ignore"):
-        total = np.abs(np.sum(array, axis=-1)) + 1e-300
-        rest = np.abs(array[..., -1]) > 1e-15 * total
+        rest = np.abs(terms[..., -1]) > 1e-15 * (np.abs(np.sum(terms, axis=-1)) + 1e-300)
     if rest.all():
         raise UndefinedError("an infinite series that does not converge", node.start, node.end)
-    array[rest if rest.shape == array.shape[:-1] else ...] = np.nan
+    return dual.where(rest[..., None], np.asarray(np.nan), array)

@@ -103,7 +103,15 @@ def probability(ev: Evaluator, node: ast.Prob) -> Val:
 
 def law(ev: Evaluator, name: str) -> Any:
     """The joint law of that name: (points, outcomes)."""
-    raw = np.exp(ev.domains.table(f"law {name}", (ev.points, SUPPORT ** len(ev.scope.laws[name]))))
+    names = ev.scope.laws[name]
+    if ev.independent:
+        weights = np.ones((ev.points, SUPPORT ** len(names)))
+        for place, variable in enumerate(names):
+            digits = np.arange(weights.shape[1]) // SUPPORT**place % SUPPORT
+            one = np.exp(ev.domains.table(f"law {name} of {variable}", (ev.points, SUPPORT)))
+            weights = weights * (one / one.sum(axis=-1, keepdims=True))[:, digits]
+        return weights
+    raw = np.exp(ev.domains.table(f"law {name}", (ev.points, SUPPORT ** len(names))))
     return raw / raw.sum(axis=-1, keepdims=True)
 
 

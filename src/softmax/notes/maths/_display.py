@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import _ast as ast
 from ._chains import split_chains
 from ._errors import Edit, FormulaError, MalformedError, NotUnderstoodError, apply_edits
+from ._identity import has_function
 from ._repair import Repair, find_repair
 from ._steps import _WAYS, ChainResult, Side, Step, Surroundings, check_chain
 from ._syntax import find_faults
@@ -120,13 +120,11 @@ def _unreadable(error: FormulaError) -> Found:
 
 def _worth_telling(result: ChainResult) -> bool:
     """Within a line, conditions and examples abound: only a refuted equation that computes something is told."""
-    from ._steps import _has_function
-
     return any(
         step.verdict == "refuted"
         and step.relation in ("=", "approx")
         and any(
-            node is not None and _has_function(node) for node in (result.sides[n].node for n in (step.left, step.right))
+            node is not None and has_function(node) for node in (result.sides[n].node for n in (step.left, step.right))
         )
         for step in result.steps
     )
@@ -284,6 +282,3 @@ def _seen(step: Step, result: ChainResult) -> StepSeen:
     return StepSeen(
         step.verdict, SIGNS.get(step.relation, step.relation), (left.row, right.row), right.start, right.end, data
     )
-
-
-__all__ = ["DisplayResult", "Found", "StepSeen", "ast", "check_display"]

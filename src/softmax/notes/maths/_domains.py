@@ -20,7 +20,8 @@ USUAL = "usual"
 _POSITIVE = words("sigma tau T lambda alpha beta gamma nu kappa epsilon C n N K m M")
 _MASSES = words("p q pi t y hat:y hat:p tilde:y hat:q P Q")
 _WORDS = {"pmf": "a probability mass function", "positive": "positive", "unit": "between 0 and 1",
-          "spd": "symmetric and positive definite", "symmetric": "symmetric", "onehot": "one-hot"}  # fmt: skip
+          "spd": "symmetric and positive definite", "symmetric": "symmetric", "onehot": "one-hot",
+          "orthogonal": "orthogonal"}  # fmt: skip
 
 
 class Domains:
@@ -86,6 +87,8 @@ def draw(domain: str, generator: np.random.Generator, shape: tuple[int, ...], ra
         if domain == "symmetric":
             return (values + np.swapaxes(values, -1, -2)) / 2
         return values @ np.swapaxes(values, -1, -2) / shape[-1] + 0.5 * np.eye(shape[-1])
+    if domain == "orthogonal" and rank == 2 and shape[-1] == shape[-2]:
+        return np.linalg.qr(generator.normal(size=shape))[0]
     if domain in ("symmetric", "spd"):
         return np.exp(generator.normal(size=shape) * 0.7)
     if domain == "sum zero" and rank:
@@ -100,6 +103,8 @@ def usual_domain(name: str, rank: int) -> str | None:
     if rank == 2:
         if letter in ("Sigma", "Lambda", "Omega", "K", "hat:Sigma"):
             return "spd"
+        if letter in ("U", "V", "Q"):
+            return "orthogonal"
         return "pmf" if letter in _MASSES else None
     if rank == 1 and letter in _MASSES:
         return "pmf"

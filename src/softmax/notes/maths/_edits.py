@@ -280,5 +280,7 @@ def vocabulary_of(text: str, nodes: Iterable[Node], indices: Iterable[str], name
                 written = text[here.start : here.end].strip()
                 if 0 < len(written) <= 12:
                     factors.setdefault(written)
-    written_names = tuple(name if len(name) == 1 else "\\" + name for name in sorted(names) if name.isalpha() and name != "e")
+    written_names = tuple(
+        name if len(name) == 1 else "\\" + name for name in sorted(names) if name.isalpha() and name != "e"
+    )
     return Vocabulary(tuple(sorted(indices)), written_names, tuple(factors)[:14], matrices)

@@ -19,7 +19,7 @@ import numpy as np
 from . import _ast as ast
 from . import _calls, _chance
 from . import _dual as dual
-from ._arrays import Val, check_converged, column, flat, line, raised, reduce, take
+from ._arrays import Val, column, flat, line, raised, reduce, take, where_converged
 from ._ast import Node
 from ._domains import Domains
 from ._dual import Array, Dual
@@ -383,7 +383,7 @@ class Evaluator:
             self.locals[name] = hidden
         array = self.gather(inner.array, inner.rank, len(values), last=True)
         if infinite:
-            check_converged(dual.primal(array), node)
+            array = where_converged(array, node)
         return Val(reduce(node.op, array), inner.rank, inner.row)
 
     def _range(self, node: ast.Big, name: str) -> tuple[Any, int]:

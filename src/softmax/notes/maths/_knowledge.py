@@ -114,7 +114,7 @@ def parsed(tokens: list[Token], knowledge: Knowledge) -> Node | None:
 
 
 def _learn_sum(left: Node, right: Node, knowledge: Knowledge) -> bool:
-    """Take Σ p_i = 1: p is a probability mass function, or sums to 0; A = Aᵀ is symmetric."""
+    """Take Σ p_i = 1: p is a probability mass function, or sums to 0. Aᵀ = A is symmetric, QᵀQ = I orthogonal."""
     if isinstance(left, ast.Big) and left.op == "sum" and isinstance(right, ast.Num) and right.value in (0, 1):
         body = left.body
         if isinstance(body, ast.Sub) and isinstance(body.base, ast.Sym) and body.base.name not in knowledge.definitions:
@@ -124,6 +124,11 @@ def _learn_sum(left: Node, right: Node, knowledge: Knowledge) -> bool:
         if isinstance(one, ast.Transpose) and one.arg == other and isinstance(other, ast.Sym):
             knowledge.domains[other.name] = "symmetric"
             return True
+    if isinstance(left, ast.Mul) and isinstance(right, ast.Sym) and right.name.startswith("I"):
+        for one, other in ((left.left, left.right), (left.right, left.left)):
+            if isinstance(one, ast.Transpose) and one.arg == other and isinstance(other, ast.Sym):
+                knowledge.domains[other.name] = "orthogonal"
+                return True
     return False
 
 

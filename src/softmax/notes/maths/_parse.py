@@ -47,8 +47,9 @@ class Reading:
 
 def functions_in(tokens: list[Token], known: frozenset[str]) -> frozenset[str]:
     """Letters that are functions in these tokens: those known, and those written with arguments as functions are."""
-    called: dict[str, int] = {}
-    bare: dict[str, int] = {}
+    called: set[str] = set()
+    bare: set[str] = set()
+    plain: set[str] = set()  # called with names alone, or a capital letter with anything that begins with a name
     for index, token in enumerate(tokens):
         if token.kind not in ("letter", "name"):
             continue
@@ -60,12 +61,39 @@ def functions_in(tokens: list[Token], known: frozenset[str]) -> frozenset[str]:
             at = _after_argument(tokens, at + 1)
         inside = _content(tokens, at)
         if inside and _looks_called(name, inside):
-            called[name] = called.get(name, 0) + 1
+            called.add(name)
         else:
-            bare[name] = bare.get(name, 0) + 1
+            bare.add(name)
+        if inside and (_only_names(inside) or (name.isupper() and inside[0].kind == "letter")):
+            plain.add(name)
     strong = {name for name in called if name in STRONG_LETTERS}
     weak = {name for name in called if name in WEAK_LETTERS and name not in bare}
-    return known | strong | weak
+    other = {name for name in plain & called - bare if token_is_letter(name)}
+    return known | strong | weak | other
+
+
+def token_is_letter(name: str) -> bool:
+    """Whether a name may be that of a function by its form: one letter that stands for nothing else."""
+    return (len(name) == 1 or name.partition(":")[2] != "") and name not in _NO_FUNCTIONS
+
+
+def _only_names(inside: list[Token]) -> bool:
+    return all(
+        token.kind in ("letter", "name", "sub", "lbrace", "rbrace", "bar") or token.text in (",", ";", "mid")
+        for token in inside
+    )
+
+
+def called_first(tokens: list[Token]) -> str | None:
+    """The name of a function in a member that is nothing but its call with names: p(y), x(t), F(Z)_i."""
+    if len(tokens) < 4 or tokens[0].kind not in ("letter", "name") or tokens[1].text != "(":
+        return None
+    inside = _content(tokens, 1)
+    end = 2 + len(inside)
+    if not inside or not _only_names(inside) or end >= len(tokens) or tokens[end].kind != "close":
+        return None
+    rest = tokens[end + 1 :]
+    return symbol_name(tokens[0]) if not rest or rest[0].kind == "sub" else None
 
 
 def _looks_called(name: str, inside: list[Token]) -> bool:
@@ -75,8 +103,10 @@ def _looks_called(name: str, inside: list[Token]) -> bool:
     if name in STRONG_LETTERS:
         return not _is_sum(inside)
     first = inside[0]
-    return first.text == "-" or first.kind == "macro" or (
-        first.kind in ("letter", "name", "lbrace") and not _is_sum(inside)
+    return (
+        first.text == "-"
+        or first.kind == "macro"
+        or (first.kind in ("letter", "name", "lbrace") and not _is_sum(inside))
     )
 
 
@@ -415,6 +445,7 @@ def _digits_apart(tokens: list[Token]) -> list[Token]:
     return out
 
 
+_NO_FUNCTIONS = words("p q P Q e d E V I D")
 _NO_FACTOR = words("pm mp wedge vee cap cup setminus mid dots vdots ddots neg top forall exists cdotp ' dagger") - {
     "dots"
 }

@@ -9,7 +9,7 @@ from . import _ast as ast
 from ._ast import Node
 from ._names import ELEMENTWISE, LIBRARY, STANDARD, USUAL_INDICES, words
 
-KNOWN_CALLS = ELEMENTWISE | LIBRARY | STANDARD | words("diag tr det logbase max min binom factorial")
+KNOWN_CALLS = ELEMENTWISE | LIBRARY | STANDARD | words("sigma diag tr det logbase max min binom factorial")
 _CONSTANTS = frozenset({"e", "pi"})
 
 

@@ -18,6 +18,7 @@ from ._names import ELEMENTWISE
 from ._scope import Scope, is_index_use
 
 MOST_GUESSES = 160
+_VARIABLES = frozenset("XYZUVW")
 SUPPORT = 3  # values of a random variable in a probability
 
 
@@ -345,6 +346,8 @@ class _Walker:
             isinstance(arg, ast.Sym) and arg.name.lower() in self.scope.laws for arg in node.args
         ):
             return SCALAR
+        if name == "H" and any(isinstance(arg, ast.Sym) and arg.name in _VARIABLES for arg in node.args):
+            raise NotUnderstoodError("the entropy of a random variable is not evaluated", node.start, node.end)
         args = [self.walk(arg) for arg in node.args]
         if name in ELEMENTWISE or (name == "sigma" and "sigma" not in self.scope.functions):
             return Shape(args[0].sizes, args[0].row)

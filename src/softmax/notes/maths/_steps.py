@@ -13,9 +13,10 @@ from ._chains import Chain
 from ._compare import Comparison, Outcome, free_indices
 from ._errors import FormulaError, MalformedError, NotUnderstoodError
 from ._exact import Prover
+from ._identity import unknowns, why_no_identity
 from ._knowledge import Knowledge, definition_in, head_of
 from ._names import words
-from ._parse import Parser, Problem, Reading, functions_in
+from ._parse import Parser, Problem, Reading, called_first, functions_in, token_is_letter
 from ._scope import Definition, Scope, build_scope
 from ._shapes import Shapes, find_shapes
 from ._tokens import Token
@@ -128,6 +129,7 @@ class Checker:
         tokens = [token for member in chain.members for token in member.tokens]
         self.symbols = frozenset(_bare(tokens))
         self.functions = functions_in(tokens, around.knowledge.functions())
+        self.head = called_first(chain.members[0].tokens) if chain.members else None
         self.comparison: Comparison | None = None
         self.scope: Scope | None = None
         self.shapes: Shapes | None = None
@@ -145,6 +147,10 @@ class Checker:
     def read(self, tokens: list[Token]) -> tuple[Node | None, FormulaError | None, list[Problem]]:
         """Read one expression."""
         reading = Reading(functions=self.functions, symbols=self.symbols, wide=self.wide)
+        if self.head is not None and called_first(tokens) == self.head:
+            reading.symbols = self.symbols - {self.head}
+            if token_is_letter(self.head):
+                reading.functions = self.functions | {self.head}
         try:
             node = Parser(tokens, reading).parse()
         except FormulaError as error:
@@ -345,45 +351,29 @@ class Checker:
         return Prover(arrays).equal(left, right)
 
     def _refute(self, step: Step, left: Node, right: Node, outcome: Outcome) -> None:
-        reason = self._no_identity(step, left, right)
+        assert self.scope is not None
+        reason = why_no_identity(left, right, step.relation, self.scope, first=step.left == 0)
+        if self.chain.conditional:
+            reason = "it stands beside an implication, so it may hold under a condition only"
+        if not reason and self._holds_if_independent(step, left, right):
+            reason = "it holds for independent random variables only, and the note does not say that they are"
         if reason:
             step.verdict, step.text = "not understood", reason
         else:
             step.verdict = "refuted"
 
-    def _no_identity(self, step: Step, left: Node, right: Node) -> str:
-        """Why a step that fails may yet be no claim that it holds everywhere; "" where it is one."""
-        if self.chain.conditional:
-            return "it stands beside an implication, so it may hold under a condition only"
-        if step.relation == "approx":
-            return "an approximation without a stated range cannot be judged"
-        scope = self.scope
-        assert scope is not None
-        if step.relation not in ("=", ":="):
-            called = (here.name for side in (left, right) for here in ast.walk(side) if isinstance(here, ast.Call))
-            if name := next((name for name in called if name in scope.generic), None):
-                return f"nothing in the note says which function {name} is"
-        a, b = unknowns(left, scope), unknowns(right, scope)
-        head = head_of(left)
-        if head is not None and step.left == 0 and head[0] in ast.symbols(right) and not scope.variables.get(head[0]):
-            return f"{head[0]} stands on both sides: an equation or an assignment, and no identity"
-        for one, other, node in ((a, b, right), (b, a, left)):
-            if isinstance(node, ast.Num) and one and not other:
-                equation = node.value == 0 and step.relation in ("=", ":=")
-                if equation or not _has_function(left if node is right else right):
-                    return "a condition on its names, and no identity"
-        if (a - b) and (b - a) and step.relation in ("=", ":="):
-            names = ", ".join(sorted(shown_names(a - b)) + sorted(shown_names(b - a)))
-            return f"nothing in the note says how the two sides are related: {names} are on one side only"
-        if ((a - b) or (b - a)) and not (_has_function(left) or _has_function(right)):
-            return "an equation between names, and no identity"
-        if ((a - b) or (b - a)) and (isinstance(left, ast.Sym | ast.Sub) or isinstance(right, ast.Sym | ast.Sub)):
-            bare = left if isinstance(left, ast.Sym | ast.Sub) else right
-            base = bare.base if isinstance(bare, ast.Sub) else bare
-            known = set(scope.variables) | scope.index_names | (a & b)
-            if isinstance(base, ast.Sym) and base.name not in known:
-                return f"nothing in the note says what {base.name} is"
-        return ""
+    def _holds_if_independent(self, step: Step, left: Node, right: Node) -> bool:
+        """Whether independence, which nobody mentions, is all that is missing."""
+        comparison, scope = self.comparison, self.scope
+        assert comparison is not None and scope is not None
+        parts = [*ast.walk(left), *ast.walk(right)]
+        told = any(
+            (isinstance(p, ast.Expect) and p.op == "Cov") or (isinstance(p, ast.Prob) and p.given) for p in parts
+        )
+        if self.around.knowledge.independent or told or not (scope.laws or scope.random_names):
+            return False
+        other = independently(comparison)
+        return other.compare(step.left, step.right, step.relation).status == "holds"
 
     def _digits(self, comparison: Comparison, step: Step, left: Node, right: ast.Num, sign: int) -> None:
         """A value with so many digits: it must be the rounded one."""
@@ -414,6 +404,18 @@ class Checker:
             )
 
 
+def independently(comparison: Comparison) -> Comparison:
+    """The same comparison over independent random variables."""
+    return Comparison(
+        comparison.members,
+        comparison.conditions,
+        comparison.scope,
+        comparison.shapes,
+        comparison.free,
+        independent=True,
+    )
+
+
 _MATRICES = words("A B M W X Q U V P H J R S Z Y Sigma Lambda Theta Omega Phi Psi")
 
 
@@ -432,12 +434,6 @@ def _rounded(exact: float, right: ast.Num) -> bool:
     digits = right.text.rstrip("0")
     unit = 10.0 ** (len(right.text) - len(digits))
     return abs(exact - float(right.value)) <= 0.5000001 * unit
-
-
-def shown_names(names: set[str]) -> list[str]:
-    from ._domains import shown
-
-    return [shown(name) for name in names]
 
 
 def _bare(tokens: list[Token]) -> set[str]:
@@ -486,42 +482,6 @@ def _least_rank(name: str, nodes: Sequence[Node]) -> int:
             elif isinstance(here, ast.Sym) and here.name == name and here.style == "bold":
                 rank = max(rank, 2 if name[0].isupper() else 1)
     return min(rank, 2)
-
-
-def unknowns(node: Node, scope: Scope) -> set[str]:
-    """Names with values that nothing defines, in a node and the definitions it uses."""
-    found: set[str] = set()
-    todo, seen = [node], set()
-    while todo:
-        here = todo.pop()
-        for part in ast.walk(here):
-            name = None
-            if isinstance(part, ast.Sym) or (isinstance(part, ast.Call) and part.name in scope.functions):
-                name = part.name
-            if name is None or name in seen:
-                continue
-            seen.add(name)
-            definition = scope.variables.get(name) or scope.functions.get(name)
-            if definition is not None:
-                todo.append(definition.body)
-                seen |= set(definition.parameters)
-            elif not (
-                name in scope.index_names
-                or name in scope.support_names
-                or name in scope.size_names
-                or scope.is_constant(name)
-                or name in scope.identities
-                or name == "ones"
-            ):
-                found.add(name)
-    bound = {part.name for part in ast.walk(node) if isinstance(part, ast.Integral)}
-    return found - bound
-
-
-def _has_function(node: Node) -> bool:
-    """Whether anything but arithmetic of names is claimed."""
-    kinds = (ast.Call, ast.Deriv, ast.Grad, ast.Integral, ast.Expect, ast.Prob, ast.Cases, ast.Iverson, ast.Big)
-    return any(isinstance(here, kinds) for here in ast.walk(node))
 
 
 def bound_pairs(nodes: list[Node], scope: Scope) -> list[Node]:
