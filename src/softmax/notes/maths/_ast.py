@@ -215,18 +215,9 @@ class Prob(Node):
     given: tuple[Event, ...] = ()
 
 
-def children(node: Node) -> Iterator[Node]:
+def children(node: Node) -> tuple[Node, ...]:
     """The nodes directly below."""
-    for name in _FIELDS[type(node)]:
-        yield from _nodes(getattr(node, name))
-
-
-def _nodes(value: Any) -> Iterator[Node]:
-    if isinstance(value, Node):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _nodes(item)
+    return _CHILDREN[type(node)](node)
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -235,7 +226,9 @@ def walk(node: Node) -> Iterator[Node]:
     while stack:
         here = stack.pop()
         yield here
-        stack.extend(reversed(list(children(here))))
+        below = _CHILDREN[type(here)](here)
+        if below:
+            stack.extend(below[::-1])
 
 
 def rebuild(node: Node, change: Callable[[Node], Node]) -> Node:
@@ -270,3 +263,34 @@ _FIELDS: dict[type[Node], tuple[str, ...]] = {
         Norm, Abs, Integral, Expect, Event, Prob,
     )
 }  # fmt: skip
+
+
+def _collected(fields_of: tuple[str, ...]) -> Callable[[Any], tuple[Node, ...]]:
+    """A function that gathers the nodes in fields, some of which hold nodes, none, or tuples of both."""
+
+    def gather(value: Any, out: list[Node]) -> None:
+        if isinstance(value, Node):
+            out.append(value)
+        elif isinstance(value, tuple):
+            for item in value:
+                gather(item, out)
+
+    def below(node: Any) -> tuple[Node, ...]:
+        out: list[Node] = []
+        for name in fields_of:
+            gather(getattr(node, name), out)
+        return tuple(out)
+
+    return below
+
+
+# The frequent kinds by hand, for speed; the others by their fields.
+_CHILDREN: dict[type[Node], Callable[[Any], tuple[Node, ...]]] = {
+    **{kind: _collected(names) for kind, names in _FIELDS.items()},
+    **dict.fromkeys((Num, Inf, Sym), lambda node: ()),
+    **dict.fromkeys((Add, Mul, Div, Rel), lambda node: (node.left, node.right)),
+    **dict.fromkeys((Neg, Transpose, Norm, Abs), lambda node: (node.arg,)),
+    Sub: lambda node: (node.base, *node.index),
+    Pow: lambda node: (node.base, node.exponent),
+    Call: lambda node: node.args,
+}

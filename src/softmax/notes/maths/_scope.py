@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import _ast as ast
 from ._ast import Node
@@ -87,22 +87,22 @@ def build_scope(
     used = _closure(nodes, definitions)
     for definition in used.values():
         (scope.functions if definition.parameters else scope.variables)[definition.name] = definition
-    everything = [*nodes, *(definition.body for definition in used.values())]
-    _find_sizes(everything, scope, sizes)
-    _find_probabilities(everything, scope)
-    _find_indices(everything, used.values(), scope)
-    for node in everything:
-        for here in ast.walk(node):
-            if not isinstance(here, ast.Call) or here.name in KNOWN_CALLS or here.name in scope.functions:
-                continue
-            if len(here.name) == 1 or here.name.partition(":")[2] or here.name in _GREEK_FUNCTIONS:
-                scope.generic.add(here.name)
-    change = _Relabel(scope, everything)
+    roots = [*nodes, *(definition.body for definition in used.values())]
+    parts = [here for root in roots for here in ast.walk(root)]
+    _find_sizes(parts, scope, sizes)
+    _find_probabilities(parts, scope)
+    _find_indices(parts, used.values(), scope)
+    for here in parts:
+        if not isinstance(here, ast.Call) or here.name in KNOWN_CALLS or here.name in scope.functions:
+            continue
+        if len(here.name) == 1 or here.name.partition(":")[2] or here.name in _GREEK_FUNCTIONS:
+            scope.generic.add(here.name)
+    change = _Relabel(scope, parts)
     out = [change(node) for node in nodes]
     for table in (scope.variables, scope.functions):
         for name, definition in table.items():
-            table[name] = Definition(name, definition.parameters, definition.indices, change(definition.body))
-    _find_special(everything, scope)
+            table[name] = replace(definition, body=change(definition.body))
+    _find_special(parts, scope)
     return out, scope
 
 
@@ -125,29 +125,26 @@ def _closure(nodes: list[Node], definitions: Mapping[str, Definition]) -> dict[s
     return found
 
 
-def _find_sizes(nodes: list[Node], scope: Scope, sizes: set[str]) -> None:
-    names = {name for node in nodes for name in ast.symbols(node)}
+def _find_sizes(parts: list[Node], scope: Scope, sizes: set[str]) -> None:
+    names = {here.name for here in parts if isinstance(here, ast.Sym)}
     scope.size_names |= {name for name in sizes if name not in scope.variables and name in names}
-    for node in nodes:
-        for here in ast.walk(node):
-            if isinstance(here, ast.Big) and here.upper is not None:
-                scope.size_names |= ast.symbols(here.upper) - set(scope.variables)
-    bound = {name for node in nodes for here in ast.walk(node) if isinstance(here, ast.Big) for name in here.names}
+    for here in parts:
+        if isinstance(here, ast.Big) and here.upper is not None:
+            scope.size_names |= ast.symbols(here.upper) - set(scope.variables)
+    bound = {name for here in parts if isinstance(here, ast.Big) for name in here.names}
     scope.size_names -= bound
 
 
-def _find_probabilities(nodes: list[Node], scope: Scope) -> None:
-    for node in nodes:
-        for here in ast.walk(node):
-            if isinstance(here, ast.Prob):
-                for event in (*here.events, *here.given):
-                    _event_names(event, scope, scope.laws.setdefault(here.name, []))
-            elif isinstance(here, ast.Expect):
-                _random_names(here, scope)
-    for node in nodes:
-        for here in ast.walk(node):
-            if isinstance(here, ast.Expect) and here.law.lower() in scope.laws:
-                scope.support_names |= set(here.over)
+def _find_probabilities(parts: list[Node], scope: Scope) -> None:
+    for here in parts:
+        if isinstance(here, ast.Prob):
+            for event in (*here.events, *here.given):
+                _event_names(event, scope, scope.laws.setdefault(here.name, []))
+        elif isinstance(here, ast.Expect):
+            _random_names(here, scope)
+    for here in parts:
+        if isinstance(here, ast.Expect) and here.law.lower() in scope.laws:
+            scope.support_names |= set(here.over)
     scope.random_names -= scope.support_names
     for names in scope.laws.values():
         names.sort()
@@ -174,45 +171,43 @@ def _random_names(node: ast.Expect, scope: Scope) -> None:
     scope.random_names |= (capital or lower) - set(scope.variables)
 
 
-def _find_indices(nodes: list[Node], definitions: Iterable[Definition], scope: Scope) -> None:
+def _find_indices(parts: list[Node], definitions: Iterable[Definition], scope: Scope) -> None:
     names = scope.index_names
     for definition in definitions:
         names |= set(definition.indices)
     subscripts: dict[str, set[str]] = {}
     bases: set[str] = set()
-    for node in nodes:
-        for here in ast.walk(node):
-            if isinstance(here, ast.Big):
-                names |= set(here.names)
-            if isinstance(here, ast.Sub):
-                if isinstance(here.base, ast.Sym):
-                    bases.add(here.base.name)
-                for index in here.index:
-                    for part in ast.walk(index):
-                        if isinstance(part, ast.Sym):
-                            base = here.base.name if isinstance(here.base, ast.Sym) else ""
-                            subscripts.setdefault(part.name, set()).add(base)
+    for here in parts:
+        if isinstance(here, ast.Big):
+            names |= set(here.names)
+        if isinstance(here, ast.Sub):
+            if isinstance(here.base, ast.Sym):
+                bases.add(here.base.name)
+            for index in here.index:
+                for part in ast.walk(index):
+                    if isinstance(part, ast.Sym):
+                        base = here.base.name if isinstance(here.base, ast.Sym) else ""
+                        subscripts.setdefault(part.name, set()).add(base)
     names -= scope.support_names
+    arrays = _arrays(parts, names)
     for name, of in subscripts.items():
-        indexing = len(name) == 1 and name.islower() and (of & _arrays(nodes, names) or "" in of)
+        indexing = len(name) == 1 and name.islower() and (of & arrays or "" in of)
         taken = name in scope.size_names or name in bases or name in scope.variables
         if (name in USUAL_INDICES or indexing) and not taken:
             names.add(name)
-    for node in nodes:
-        for here in ast.walk(node):
-            if isinstance(here, ast.Iverson):
-                _compared(here.condition, names, bases, scope)
-            if isinstance(here, ast.Event) and here.op == "at" and isinstance(here.args[1], ast.Sym):
-                names.add(here.args[1].name)
+    for here in parts:
+        if isinstance(here, ast.Iverson):
+            _compared(here.condition, names, bases, scope)
+        if isinstance(here, ast.Event) and here.op == "at" and isinstance(here.args[1], ast.Sym):
+            names.add(here.args[1].name)
     names -= scope.size_names
 
 
-def _arrays(nodes: list[Node], names: set[str]) -> set[str]:
+def _arrays(parts: list[Node], names: set[str]) -> set[str]:
     """Names that have an index from `names` somewhere."""
     return {
         here.base.name
-        for node in nodes
-        for here in ast.walk(node)
+        for here in parts
         if isinstance(here, ast.Sub) and isinstance(here.base, ast.Sym)
         if any(
             isinstance(index, ast.Sym) and (index.name in names or index.name in USUAL_INDICES) for index in here.index
@@ -246,19 +241,16 @@ def relabelled(node: Node, scope: Scope) -> Node:
 class _Relabel:
     """Make a subscript that is no index a part of the name, x_A or w_0."""
 
-    def __init__(self, scope: Scope, nodes: list[Node]) -> None:
+    def __init__(self, scope: Scope, parts: list[Node]) -> None:
         self.scope = scope
         self.arrays = {
             here.base.name
-            for node in nodes
-            for here in ast.walk(node)
+            for here in parts
             if isinstance(here, ast.Sub) and isinstance(here.base, ast.Sym)
             if any(ast.symbols(index) & (scope.index_names | scope.size_names) for index in here.index)
         }
         self.arrays |= {name for name, definition in scope.variables.items() if definition.indices}
-        self.arrays |= {
-            here.name for node in nodes for here in ast.walk(node) if isinstance(here, ast.Sym) and here.style == "bold"
-        }
+        self.arrays |= {here.name for here in parts if isinstance(here, ast.Sym) and here.style == "bold"}
         self.arrays |= set(scope.declared)
         scope.arrays = self.arrays
 
@@ -277,13 +269,12 @@ class _Relabel:
         return ast.rebuild(node, self)
 
 
-def _find_special(nodes: list[Node], scope: Scope) -> None:
+def _find_special(parts: list[Node], scope: Scope) -> None:
     """The identity matrix I and the unit vectors e_k, where these letters are not used for something else."""
     bare: dict[str, bool] = {}
-    for node in nodes:
-        for here in ast.walk(node):
-            if isinstance(here, ast.Sym):
-                bare[here.name] = True
+    for here in parts:
+        if isinstance(here, ast.Sym):
+            bare[here.name] = True
     if "I" in bare and "I" not in scope.variables and "I" not in scope.arrays and "I" not in scope.random_names:
         scope.identities.add("I")
     for name in list(bare):

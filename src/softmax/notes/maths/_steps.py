@@ -365,7 +365,8 @@ class Checker:
     def _holds_if_independent(self, step: Step, left: Node, right: Node) -> bool:
         """Whether independence, which nobody mentions, is all that is missing."""
         comparison, scope = self.comparison, self.scope
-        assert comparison is not None and scope is not None
+        assert comparison is not None
+        assert scope is not None
         parts = [*ast.walk(left), *ast.walk(right)]
         told = any(
             (isinstance(p, ast.Expect) and p.op == "Cov") or (isinstance(p, ast.Prob) and p.given) for p in parts
