@@ -129,7 +129,7 @@ def test_a_collection_that_anki_has_open(world):
     finished(world)
 
 
-@pytest.mark.parametrize("content", [b"", b"no collection", b"SQLite format 3\0" + b"\0" * 100])
+@pytest.mark.parametrize("content", [b"no collection", b"SQLite format 3\0" + b"\0" * 100])
 def test_a_file_that_is_no_collection_is_left_alone(world, content):
     world.collection.write_bytes(content)
     with pytest.raises(NotesError, match="cannot be opened as a collection"):

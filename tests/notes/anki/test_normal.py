@@ -39,6 +39,7 @@ def test_text(anki, text):
 @QUICK
 @given(st.lists(st.text(st.sampled_from(list("abABéEe\u0301üß:_ \u3000\t")), max_size=5), max_size=5))
 def test_tags(anki, tags):
+    tags = [tag.replace(":::", "") for tag in tags]  # of those Anki makes something strange
     anki.tags.remove(" ".join(anki.tags.all()))
     note = anki.new_note(anki.models.by_name("Basic"))
     note["Front"] = "q"

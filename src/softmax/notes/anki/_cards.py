@@ -19,6 +19,7 @@ from typing import NamedTuple
 CLOZE = re.compile(r"\{\{c\d+::")
 _CONTROL = {code: None for code in (*range(32), 127) if chr(code) not in "\t\n"}
 _NOT_IN_DECKS = {ord("\t"): None, ord("\n"): None}
+_AROUND_DECKS = re.compile(r"^[\s:]+|[\s:]+$")
 _INVISIBLE = re.compile(r"<!--.*?-->|</?(?:style|script)\b[^>]*>", re.DOTALL)
 _IMAGE = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
 _TAG = re.compile(r"<[^>]*>")
@@ -127,16 +128,16 @@ def normal_text(text: str) -> str:
 
 def normal_tags(tags: Iterable[str]) -> tuple[str, ...]:
     """Return tags as Anki stores them: split at spaces, each once whatever its case, sorted without regard to case."""
-    split = [tag for given in tags for tag in normal_text(given).replace("\u3000", " ").split()]
+    split = [tag for given in tags for tag in normal_text(given).replace("\t", "").split()]
     kept: dict[str, str] = {}
-    for tag in split:
+    for tag in ("::".join(part or "blank" for part in tag.split("::")) for tag in split):
         kept.setdefault(tag.casefold(), tag)
     return tuple(kept[key] for key in sorted(kept))
 
 
 def normal_deck(deck: str) -> str:
-    """Return the name of a deck as Anki stores it: parts without spaces around them, none empty."""
-    parts = [part.translate(_NOT_IN_DECKS).strip() for part in normal_text(deck).split("::")]
+    """Return the name of a deck as Anki stores it: parts without spaces and colons around them, none empty."""
+    parts = [_AROUND_DECKS.sub("", part.translate(_NOT_IN_DECKS)) for part in normal_text(deck).split("::")]
     return "::".join(part or "blank" for part in parts)
 
 

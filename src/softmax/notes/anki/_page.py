@@ -45,6 +45,8 @@ _DROPPED = frozenset(
     )
 )
 
+_ATTRIBUTES = frozenset(("align", "alt", "class", "colspan", "height", "rowspan", "start", "style", "title", "width"))
+
 _WORDS = {
     "add": "added",
     "update": "updated",
@@ -277,11 +279,11 @@ class _Cleaner(HTMLParser):
 
 
 def _harmless(name: str, value: str | None) -> bool:
-    if name in ("href", "src"):
-        return (value or "").startswith(("obsidian:", "data:image/", "http:", "https:")) or (
-            name == "src" and ":" not in (value or "")
-        )
-    return name in ("alt", "class", "colspan", "rowspan", "title", "width", "height", "align", "start", "type", "style")
+    if name == "href":
+        return (value or "").startswith(("obsidian:", "http:", "https:"))
+    if name == "src":
+        return (value or "").startswith("data:")
+    return name in _ATTRIBUTES
 
 
 def _converter() -> Callable[[str, bool], str]:
