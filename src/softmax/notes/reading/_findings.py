@@ -31,7 +31,7 @@ def findings(vault: Vault) -> list[Message]:
     the nearest name; cards without an answer; a card whose front promises no proof while the back shows one; pasted
     copies that have drifted apart.
     """
-    return sorted(_findings(vault), key=lambda message: (message.place, message.rule))
+    return sorted(set(_findings(vault)), key=lambda message: (message.place, message.rule, message.text))
 
 
 def _findings(vault: Vault) -> Iterator[Message]:

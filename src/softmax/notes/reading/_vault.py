@@ -108,13 +108,27 @@ def find_root(given: Sequence[Path]) -> tuple[Path, bool]:
 
 
 def files_below(folder: Path, *, deep: bool) -> Iterator[str]:
-    """Give every file below a folder by its path from there, without those in folders that start with a dot."""
-    for where, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".")) if deep else []
-        base = Path(where).relative_to(folder).as_posix()
-        for name in names:
-            if not name.startswith("."):
-                yield name if base == "." else f"{base}/{name}"
+    """Give every file below a folder by its path from there, without those in folders that start with a dot.
+
+    Pipes and devices are no files: to read one could wait for ever. A link to nothing is given, to be told.
+    """
+    todo = [(folder, "")]
+    while todo:
+        where, base = todo.pop()
+        try:
+            entries = sorted(os.scandir(where), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        inner = []
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                inner.append((Path(entry.path), f"{base}{entry.name}/"))
+            elif entry.is_file() or not os.path.exists(entry.path):
+                yield base + entry.name
+        if deep:
+            todo += reversed(inner)
 
 
 def _notes_at(path: Path) -> Iterator[Path]:
