@@ -118,7 +118,7 @@ def test_the_check_judges_most_steps(checked):
             r"\frac{\exp(x)}{1 + \exp(-x)} = \frac{1}{1",
         ),
         ("classification", r"\left( x - \frac{\mu_i", r"\left( x + \frac{\mu_i"),
-        ("neural network", r"= 1 - (\tanh a)^2", r"= 1 - \tanh a"),
+        ("neural network", r"= 1 - (\tanh t)^2", r"= 1 - \tanh t"),
         ("multinomial logistic regression", r"- \frac{1}{2 \lambda} \lVert", r"- \frac{1}{\lambda} \lVert"),
         ("probability mass function (PMF)", r"= \log n + \sum_i p_i", r"= \log n - \sum_i p_i"),
         ("softmax function", r"= z_i - z_j", r"= z_j - z_i"),
@@ -155,7 +155,7 @@ def test_cards_have_a_front_and_a_back(vault, name):
         assert "softmax" in card.tags and "Obsidian_to_Anki" not in card.tags
         front, back = card.fields.values()
         assert front.strip()
-        assert "{{c1::" in front if card.is_cloze else expand(back, f"{name}.md", vault).text.strip()
+        assert "{{c1::" in front if card.is_cloze else expand(back, f"{name}.md", vault).markdown.strip()
 
 
 def test_no_two_cards_ask_the_same(vault):
