@@ -76,7 +76,8 @@ TABLE = {
     ),
     "notes": row(f"{BASE} _files softmax", "numpy markdown_it mdit_py_plugins pylatexenc latex2mathml anki"),
     "cli": row(
-        f"{BASE} tables _evaluation _verdict _table_model _table_fit regression persistence report notes softmax",
+        f"{BASE} _files tables _evaluation _verdict _table_model _table_fit regression persistence report notes "
+        "softmax",
         "click rich numpy sklearn pyarrow",
     ),
     "": row(f"{BASE} _dispatch _function _derivative _jacobian _losses"),  # softmax/__init__.py
@@ -97,6 +98,7 @@ LATE: dict[str, set[str]] = {
     "notes.maths": {"softmax"},
     "cli": {
         "numpy",
+        "_files",
         "notes",
         "sklearn",
         "pyarrow",
