@@ -134,7 +134,7 @@ def spaced(card: Card | None) -> Card | None:
 
 
 @given(text=texts)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 def test_where_nothing_is_said_the_plugin_agrees(text):
     cards, said = ours(text)
     if not said:
