@@ -25,6 +25,7 @@ class Measured:
     processor_seconds: float
     peak_bytes: int | None  # None where the system does not tell
     output: str
+    errors: str
 
 
 def tree(pid: int) -> list[int]:
@@ -58,17 +59,19 @@ def measure(arguments: Sequence[str], *, cwd: Path | None = None) -> Measured:
     command = [*PYTHON, *arguments]
     before, start = os.times(), time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
     )
     done, peaks = threading.Event(), []
     watcher = threading.Thread(target=_watch, args=(process.pid, done, peaks))
     watcher.start()
     try:
-        output, _ = process.communicate()
+        output, errors = process.communicate()
         seconds = time.perf_counter() - start
     finally:
         done.set()
         watcher.join()
     after = os.times()
     processor = after.children_user + after.children_system - before.children_user - before.children_system
-    return Measured(list(arguments), process.returncode, seconds, processor, max(peaks, default=0) or None, output)
+    return Measured(
+        list(arguments), process.returncode, seconds, processor, max(peaks, default=0) or None, output, errors
+    )

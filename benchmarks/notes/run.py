@@ -29,8 +29,8 @@ class WrongResultError(Exception):
 
 
 def _expect(step: str, measured: Measured, exit_code: int) -> None:
-    if measured.exit_code != exit_code:
-        end = "\n".join(measured.output.splitlines()[-20:])
+    if measured.exit_code != exit_code or "should not happen" in measured.errors:
+        end = "\n".join((measured.output + measured.errors).splitlines()[-20:])
         raise WrongResultError(
             f"{step}: exit code {measured.exit_code} instead of {exit_code}. Its output ends:\n{end}"
         )
@@ -57,12 +57,12 @@ def steps(vault: Path, collection: Path, contents: Contents) -> list[dict[str, A
         measured = measure(arguments)
         print(f"{measured.seconds:.2f} s, {(measured.peak_bytes or 0) / 1e6:.0f} MB", flush=True)
         _expect(name, measured, exit_code)
-        figures = {key: value for key, value in asdict(measured).items() if key not in ("output", "command")}
+        figures = {key: value for key, value in asdict(measured).items() if key not in ("output", "errors", "command")}
         records.append({"step": name} | figures)
         return measured
 
     found = step("check", ["notes", "check", str(vault), "--format", "json"], 1 if contents.wrong_formulas else 0)
-    refuted = [f for f in json.loads(found.output)["findings"] if f["verdict"] == "refuted"]
+    refuted = [f for f in json.loads(found.output)["findings"] if f["rule"] == "maths/refuted"]
     if len(refuted) < contents.wrong_formulas * 0.9:
         raise WrongResultError(f"check: {len(refuted)} steps refuted; {contents.wrong_formulas} formulas are wrong.")
     step("plan", ["notes", "plan", str(vault), *target], 1)
