@@ -85,7 +85,14 @@ def check_display(
             )
             found.append(_unreadable(late))
             break
-        result = check_chain(chain, around)
+        try:
+            result = check_chain(chain, around)
+        except (RecursionError, MemoryError):
+            large = NotUnderstoodError(
+                "the formula is too large to check", chain.members[0].start, chain.members[0].end
+            )
+            found.append(_unreadable(large))
+            continue
         seen = [_seen(step, result) for step in result.steps]
         if inline and not _worth_telling(result):
             steps += [step for step in seen if step.verdict not in ("refuted", "malformed", "not understood")]

@@ -15,6 +15,7 @@ from ._tokens import Token
 
 T = TypeVar("T")
 DEEPEST = 60
+MOST_PARTS = 150  # terms of one sum, or factors of one product
 CLOSING = {"(": ")", "[": "]", "{": "}", "⟨": "⟩", "⌊": "⌋", "⌈": "⌉", "‖": "‖", "|": "|", ".": "."}
 _STOPS = frozenset({"close", "rbrace", "amp", "row", "end", "quad", "text"})
 _OPERATORS = frozenset({"cdot", "times", "odot", "circ", "otimes", "*", "div", "/", "bullet"})
@@ -262,7 +263,9 @@ class Parser:
         self.deeper()
         start = self.position()
         value = self.signed_term()
+        count = 0
         while self.is_char("+") or self.is_char("-"):
+            count = self.one_more(count)
             sign = 1 if self.is_char("+") else -1
             operator = self.position()
             self.at += 1
@@ -273,6 +276,12 @@ class Parser:
             raise self.unknown("± stands for two statements", self.peek())
         self.depth -= 1
         return value
+
+    def one_more(self, count: int) -> int:
+        """Count a term or factor; too many are not read."""
+        if count >= MOST_PARTS:
+            raise self.unknown(f"more than {MOST_PARTS} terms or factors", self.peek())
+        return count + 1
 
     def ends(self) -> bool:
         token = self.peek()
@@ -308,7 +317,9 @@ class Parser:
                 raise self.unknown(f"no meaning is known for {_shown(token)}", token)
             raise self.missing("an operand is missing")
         value = factor(self)
+        count = 0
         while True:
+            count = self.one_more(count)
             token = self.peek()
             if token is None:
                 return value
