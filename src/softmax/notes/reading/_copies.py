@@ -21,6 +21,7 @@ from .._model import NoteFile, Span, Vault
 SHORTEST = 200  # characters, without white space, that a copy shares with its original
 _SHARED = 0.6  # of the characters of a stretch
 _ALIKE = 0.7
+_FEWEST_LETTERS = 15  # of a block that is looked for elsewhere
 _MOST_PLACES = 50  # of one block: what stands everywhere ("see also") marks no copy
 _BLANK = re.compile(r"\r?\n[ \t]*\r?\n[ \t\r\n]*|\r?\n(?=[ \t]*(?:[-*+]|[0-9]{1,9}[.)])[ \t])")
 
@@ -53,7 +54,8 @@ class CopyGroup:
 
 
 class _Block(NamedTuple):
-    key: str
+    key: int  # a hash of its letters: the text itself would be held twice
+    letters: int
     span: Span
 
 
@@ -66,6 +68,9 @@ class _Region:
     @property
     def order(self) -> tuple[bool, str, int]:
         return self.in_card, self.note.path, self.blocks[0].span.start
+
+    def words(self, i: int) -> str:
+        return self.note.text[slice(*self.blocks[i].span)]
 
 
 def find_copies(vault: Vault, *, shortest: int = SHORTEST) -> list[CopyGroup]:
@@ -116,7 +121,7 @@ def _blocks(note: NoteFile, span: Span) -> Iterator[_Block]:
         key = "".join(words.split())
         if key:
             lead = len(words) - len(words.lstrip())
-            yield _Block(key, Span(at + lead, at + len(words.rstrip())))
+            yield _Block(hash(key), len(key), Span(at + lead, at + len(words.rstrip())))
         at = max(at, end)
 
 
@@ -127,18 +132,18 @@ def _in_display(note: NoteFile, at: int) -> bool:
 
 def _pairs(regions: Sequence[_Region], shortest: int) -> Iterable[tuple[int, int]]:
     """Return the pairs of regions that may hold a copy: they share enough letters in equal blocks."""
-    places: dict[str, list[int]] = defaultdict(list)
+    places: dict[tuple[int, int], list[int]] = defaultdict(list)
     for i, region in enumerate(regions):
-        for block in {block.key for block in region.blocks}:
-            if len(block) >= 15:
-                places[block].append(i)
+        for key, letters in {(block.key, block.letters) for block in region.blocks}:
+            if letters >= _FEWEST_LETTERS:
+                places[key, letters].append(i)
     shared: dict[tuple[int, int], int] = defaultdict(int)
-    for key, where in places.items():
+    for (_, letters), where in places.items():
         if 1 < len(where) <= _MOST_PLACES:
             for n, i in enumerate(where):
                 for j in where[n + 1 :]:
-                    shared[i, j] += len(key)
-    return sorted(pair for pair, letters in shared.items() if letters >= shortest)
+                    shared[i, j] += letters
+    return sorted(pair for pair, total in shared.items() if total >= shortest)
 
 
 def _stretches(original: _Region, copy: _Region, shortest: int) -> Iterator[tuple[Span, Span, tuple[Difference, ...]]]:
@@ -160,12 +165,12 @@ def _stretch(
 ) -> Iterator[tuple[Span, Span, tuple[Difference, ...]]]:
     if not run:
         return
-    letters = sum(len(original.blocks[a + k].key) for a, _, size in run for k in range(size))
-    run = _grown(original.blocks, copy.blocks, run)
+    letters = sum(original.blocks[a + k].letters for a, _, size in run for k in range(size))
+    run = _grown(original, copy, run)
     first, last = run[0], run[-1]
     ours = copy.blocks[first[1] : last[1] + last[2]]
     theirs = original.blocks[first[0] : last[0] + last[2]]
-    most = max(sum(len(block.key) for block in ours), sum(len(block.key) for block in theirs))
+    most = max(sum(block.letters for block in ours), sum(block.letters for block in theirs))
     if letters < shortest or letters < _SHARED * most:
         return
     differences = tuple(
@@ -178,23 +183,21 @@ def _stretch(
     yield Span(theirs[0].span.start, theirs[-1].span.end), Span(ours[0].span.start, ours[-1].span.end), differences
 
 
-def _grown(
-    original: Sequence[_Block], copy: Sequence[_Block], run: Sequence[tuple[int, int, int]]
-) -> list[tuple[int, int, int]]:
+def _grown(original: _Region, copy: _Region, run: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     """Let a run take in the blocks before and after it that are alike: there, too, a copy may have drifted."""
     (a, b, _), (c, d, size) = run[0], run[-1]
     e, f = c + size, d + size
-    while a and b and _alike(original[a - 1], copy[b - 1]):
+    while a and b and _alike(original.words(a - 1), copy.words(b - 1)):
         a, b = a - 1, b - 1
-    while e < len(original) and f < len(copy) and _alike(original[e], copy[f]):
+    while e < len(original.blocks) and f < len(copy.blocks) and _alike(original.words(e), copy.words(f)):
         e, f = e + 1, f + 1
     before = [(a, b, 0)] if a < run[0][0] else []
     after = [(e, f, 0)] if e > c + size else []
     return [*before, *run, *after]
 
 
-def _alike(block: _Block, other: _Block) -> bool:
-    return SequenceMatcher(None, block.key[:1000], other.key[:1000], autojunk=False).ratio() > _ALIKE
+def _alike(words: str, others: str) -> bool:
+    return SequenceMatcher(None, words[:1000], others[:1000], autojunk=False).ratio() > _ALIKE
 
 
 def _between(blocks: Sequence[_Block], start: int, end: int) -> Span:
