@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import sqlite3
 import subprocess
 import sys
@@ -132,16 +133,21 @@ def test_on_a_terminal_it_asks(softmax, vault, answer, code, notes):
         [sys.executable, "-m", "softmax", "notes", "sync", str(vault)],
         stdin=follower,
         stdout=follower,
-        stderr=subprocess.PIPE,
+        stderr=follower,
         env={**os.environ, "TERM": "dumb", "COLUMNS": "80"},
     )
     os.close(follower)
     said = b""
-    while b"Do this?" not in said:
-        said += os.read(leader, 1000)
-    os.write(leader, f"{answer}\n".encode())
-    _, _ = process.communicate(timeout=60)
-    os.close(leader)
+    try:
+        while b"Do this?" not in said and select.select([leader], [], [], 60)[0]:
+            said += os.read(leader, 1000)
+        assert b"2 added" in said
+        os.write(leader, f"{answer}\n".encode())
+        process.wait(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(leader)
     assert process.returncode == code
     assert len(notes_in("vault.anki2")) == notes
 
