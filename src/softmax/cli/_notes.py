@@ -43,12 +43,12 @@ def notes() -> None:
 
     \b
     Examples:
-      softmax notes check VAULT           how notes are written, and whether their formulas hold
-      softmax notes fix VAULT             repairs of formulas, as a diff; --write makes them
-      softmax notes format VAULT          repairs of how cards are written
-      softmax notes dedupe VAULT          pasted copies, and embeds in their place
-      softmax notes plan VAULT            what a sync would do, and how cards change
-      softmax notes sync VAULT            do it: into a collection beside the vault
+      softmax notes check VAULT   how notes are written, and whether formulas hold
+      softmax notes fix VAULT     repairs of formulas, as a diff; --write makes them
+      softmax notes format VAULT  repairs of how cards are written
+      softmax notes dedupe VAULT  pasted copies, and embeds in their place
+      softmax notes plan VAULT    what a sync would do, and how cards change
+      softmax notes sync VAULT    do it: into a collection beside the vault
       softmax notes export VAULT -o deck.apkg
     """  # noqa: D301 - click reads the \b
 
