@@ -47,6 +47,8 @@ def call(ev: Evaluator, node: ast.Call) -> Val:
     if len(args) != 1:
         raise NotUnderstoodError("a prime on a function of several arguments", node.start, node.end)
     outer = ev.tags
+    if outer + node.primes > 4:
+        raise NotUnderstoodError("a derivative of a high order", node.start, node.end)
     value = args[0]
     if value.rank and node.name not in _ELEMENTWISE and node.name not in ev.scope.functions:
         raise NotUnderstoodError("a prime on a function of a vector", node.start, node.end)

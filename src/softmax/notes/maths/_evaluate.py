@@ -7,6 +7,7 @@ indices. Bound names are such axes that are summed away, gradients such axes tha
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,9 @@ from ._errors import NotUnderstoodError, UndefinedError
 from ._scope import Definition, Scope
 from ._shapes import SUPPORT, Shapes
 
-MOST_ENTRIES = 400_000
+MOST_ENTRIES = 1_000_000
+HIGHEST_ORDER = 4
+SECONDS = 2.0  # for one formula in one batch of points
 MOST_NODES = 20_000
 TERMS = 120  # of an infinite series
 
@@ -57,6 +60,7 @@ class Evaluator:
         self.nodes = 0
         self.calls = 0
         self.independent = False
+        self.deadline = time.monotonic() + SECONDS
 
     # --- axes ---
 
@@ -87,8 +91,8 @@ class Evaluator:
 
     def value(self, node: Node) -> Val:
         self.nodes += 1
-        if self.nodes > MOST_NODES:
-            raise NotUnderstoodError("the formula is too large to evaluate")
+        if self.nodes > MOST_NODES or time.monotonic() > self.deadline:
+            raise NotUnderstoodError("the formula takes too long to evaluate")
         method = getattr(self, "_" + type(node).__name__.lower())
         result: Val = method(node)
         if dual.primal(result.array).size > MOST_ENTRIES:
@@ -471,6 +475,8 @@ class Evaluator:
 
     def _along_seed(self, name: str, value: Val, seed: Any, body: Node, rest: list[Node]) -> Val:
         """The derivative of the body in the direction `seed` of a name."""
+        if self.tags >= HIGHEST_ORDER:
+            raise NotUnderstoodError(f"a derivative of an order above {HIGHEST_ORDER}", body.start, body.end)
         self.tags += 1
         tag = self.tags
         shape = np.broadcast_shapes(np.shape(seed), dual.primal(value.array).shape)
