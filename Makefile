@@ -15,7 +15,8 @@ BENCH_ARGS ?=
 MOVED := $(shell test "$$(cat .venv/home 2>/dev/null)" = "$$(pwd)" || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench bench-regression bench-regression-full bench-nn bench-gpu changelog clean FORCE
+.PHONY: help demo test lint types bench bench-regression bench-regression-full bench-nn bench-notes bench-notes-maths bench-gpu \
+	changelog clean FORCE
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-28s %s\n", $$1, $$2 }'
@@ -43,6 +44,12 @@ bench-regression: .venv/installed-bench  ## the classifiers beside seven other t
 bench-regression-full: .venv/installed-bench  ## the same without limits of time, and with the settings not known yet; hours
 	$(PY) -m benchmarks.regression.environments
 	$(PY) -m benchmarks.regression.run --full
+
+bench-notes: .venv/installed-notes  ## check, plan and sync a vault of 10,000 notes with 20,000 cards; write benchmarks/NOTES.md
+	$(PY) -m benchmarks.notes.run
+
+bench-notes-maths: .venv/installed-test  ## change every formula of the suite a little: how many are noticed; write benchmarks/results
+	$(PY) -m benchmarks.notes.mutation
 
 bench-nn: .venv/installed-bench  ## the output layer beside PyTorch's own: time, memory and error; a quarter of an hour
 	$(PY) -m benchmarks.nn.run
@@ -76,6 +83,10 @@ clean:  ## remove the environment, caches and builds
 
 .venv/installed-bench: .venv/home pyproject.toml constraints.txt
 	$(PIP) $(TORCH) -e '.[bench]'
+	@touch $@
+
+.venv/installed-notes: .venv/home pyproject.toml constraints.txt
+	$(PIP) -e '.[anki,cli,notes]'
 	@touch $@
 
 .venv/installed-lint: .venv/home pyproject.toml constraints.txt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,10 @@ def describe() -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
+def versions(distributions: Iterable[str] = DISTRIBUTIONS) -> dict[str, str]:
     """Return the installed versions of what takes part."""
     found = {}
-    for name in DISTRIBUTIONS:
+    for name in distributions:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

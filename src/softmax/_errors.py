@@ -10,6 +10,7 @@ Every exception is a `SoftmaxError` and also the builtin that a caller would exp
     ├── TargetError (ValueError)              labels or target probabilities that do not fit the logits
     ├── DataError (ValueError)                a table that cannot be read or encoded
     ├── ModelFileError (ValueError)           a model file that is damaged, foreign or too new
+    ├── NotesError (ValueError)               a note, a vault or its settings that cannot be used as asked
     └── MissingExtraError (ImportError)       an optional package that is not installed
 
     SoftmaxWarning (UserWarning)
@@ -24,6 +25,7 @@ __all__ = [
     "MissingExtraError",
     "ModelFileError",
     "NotCertifiedWarning",
+    "NotesError",
     "OptionError",
     "SoftmaxError",
     "SoftmaxWarning",
@@ -61,6 +63,10 @@ class DataError(SoftmaxError, ValueError):
 
 class ModelFileError(SoftmaxError, ValueError):
     """A model file is damaged, was not written by this library, or is newer than it."""
+
+
+class NotesError(SoftmaxError, ValueError):
+    """A note, a vault or its settings cannot be read, or have changed since they were read."""
 
 
 class MissingExtraError(SoftmaxError, ImportError):

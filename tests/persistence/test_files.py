@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import softmax as sm
-from softmax.persistence import _files
-from softmax.persistence._files import replace_file
+from softmax import _files
+from softmax._files import replace_file
 
 from .test_save_load import fitted
 

@@ -19,6 +19,7 @@ from ._evaluate import evaluate
 from ._export import export
 from ._fit import fit
 from ._info import info
+from ._notes import notes
 from ._predict import predict
 
 # Packages of the extra `cli`, besides click, that commands load when they run.
@@ -40,10 +41,11 @@ def app() -> None:
     softmax predict m.safetensors NEW.csv -o out.csv    labels and probabilities
     softmax info m.safetensors                          what a model file holds
     softmax export m.safetensors -o m.onnx              for other programs
+    softmax notes --help                                notes, checked, and their cards in Anki
     """  # noqa: D301 - click reads the \b
 
 
-for command in (fit, cv, predict, evaluate, export, info):
+for command in (fit, cv, predict, evaluate, export, info, notes):
     app.add_command(command)
 
 
@@ -70,8 +72,10 @@ def run(arguments: Sequence[str] | None) -> int:
         return _end_quietly()
     except SystemExit as stop:  # click's own way to end at a broken pipe
         return _end_quietly() if stop.code == 1 else int(stop.code or 0)
-    except (SoftmaxError, click.ClickException) as error:
-        return _fail(error.message if isinstance(error, click.ClickException) else str(error))
+    except click.ClickException as error:
+        return _fail(error.message, error.exit_code)
+    except SoftmaxError as error:
+        return _fail(str(error))
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in EXTRA:
             return _report_bug(error)
@@ -94,13 +98,13 @@ def _report_bug(error: Exception) -> int:
     )
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, code: int = 1) -> int:
     width = shutil.get_terminal_size().columns if sys.stderr.isatty() else 0
     lines = f"Error: {message}".splitlines()
     if width > 20:
         lines = [wrapped for line in lines for wrapped in _wrap(line, width)]
     click.echo("\n".join(lines), err=True)
-    return 1
+    return code
 
 
 def _wrap(line: str, width: int) -> list[str]:

@@ -38,6 +38,11 @@ class ProgressDisplay:
             self._console.print(what, markup=False, highlight=False, soft_wrap=True)
             self._last_line = monotonic()
 
+    def pause(self) -> None:
+        """Take the moving line away, for a question to be asked; the next `say` does not bring it back."""
+        if self._status is not None:
+            self._status.stop()
+
     def iteration(self, step: Step) -> None:
         """Show where the solver is; a new stage at once, its steps at most once a second where lines are printed."""
         if step.detail:

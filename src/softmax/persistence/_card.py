@@ -13,8 +13,8 @@ import numpy as np
 
 from softmax._errors import OptionError
 
+from .._files import replace_file
 from ._describe import Column, Description, describe, finite, label_text, meaning
-from ._files import replace_file
 
 OPEN = "**To be filled in by the author:**"
 MOST_CLASSES = 50

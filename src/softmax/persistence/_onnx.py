@@ -19,8 +19,8 @@ import numpy.typing as npt
 from softmax import __version__
 from softmax._errors import MissingExtraError, OptionError, TargetError
 
+from .._files import replace_file
 from ._describe import Column, Description, Layer, describe, finite
-from ._files import replace_file
 
 if TYPE_CHECKING:
     import onnx

@@ -20,8 +20,8 @@ import sklearn
 from softmax import __version__
 from softmax._errors import ModelFileError
 
+from .._files import replace_file
 from ._codec import printable
-from ._files import replace_file
 from ._format import Content, read_file, to_bytes
 from ._table_state import check_table_model
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from softmax._errors import OptionError, SoftmaxError
 from softmax._evaluation import evaluate
+from softmax._files import replace_file
 from softmax._verdict import separation_verdict
-from softmax.persistence._files import replace_file
 from softmax.regression._inference import infer
 from softmax.regression._search import folds_compared
 from softmax.tables import as_table, plural

@@ -7,13 +7,21 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def replace_file(path: str | os.PathLike[str], data: bytes) -> None:
+class FileChangedError(Exception):
+    """A file does not hold what it was expected to hold."""
+
+
+def replace_file(path: str | os.PathLike[str], data: bytes, *, expected: bytes | None = None) -> None:
     """Write `data` beside `path` and rename it into place; a link stays a link, a device is written to directly.
 
     Raises
     ------
+    FileChangedError
+        If `expected` is given and the file holds something else when it is about to be replaced.
     OSError
-        If that fails; what was there is then unchanged, and nothing is left beside it.
+        If writing fails.
+
+    Either way what was there is unchanged, and nothing is left beside it.
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():
@@ -32,6 +40,8 @@ def replace_file(path: str | os.PathLike[str], data: bytes) -> None:
             os.fsync(file.fileno())
         if target.exists():
             shutil.copymode(target, temporary)
+        if expected is not None and target.read_bytes() != expected:
+            raise FileChangedError(f"{path} has changed")
         os.replace(temporary, target)
     except BaseException:
         with suppress(OSError):
