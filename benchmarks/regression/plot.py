@@ -40,7 +40,7 @@ def write(results: dict[str, Any], path: Path) -> None:
             axes.barh(place, ratio - 1, left=1, color=colour, height=0.7)
             # The figure keeps clear of the mark of the goal.
             edge = goal if goal is not None and ratio <= goal < 1.6 * ratio else max(ratio, 1)
-            axes.text(edge * 1.05, place, f"> {ratio:.0f}" if bound else f"{ratio:.2g}", va="center")
+            axes.text(edge * 1.05, place, f"> {ratio:.2g}" if bound else f"{ratio:.2g}", va="center")
             axes.text(0.02, place, name, va="center", ha="right", transform=axes.get_yaxis_transform())
             if goal is not None:
                 axes.plot([goal, goal], [place - 0.42, place + 0.42], color="black", linewidth=1.2)
