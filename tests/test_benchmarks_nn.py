@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("benchmarks", reason="the benchmarks are not part of an installed package: run from the checkout")
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from benchmarks.nn import contenders, report, worker
 from benchmarks.nn.cases import CASES, Case, data, truth
 
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 SMALL = [Case(64, 16, 50), Case(64, 0, 50)]
 
 
