@@ -151,7 +151,7 @@ if library == "torch":
         y = torch.from_numpy(y)
         def run():
             reduction = "none" if when == "after the loss" else "mean"
-            loss = sm.linear_cross_entropy(x, w, y, reduction=reduction, memory_budget=budget if len(x) > 100 else None)
+            loss = sm.linear_cross_entropy(x, w, y, reduction=reduction, memory_budget=budget if len(x) > 1000 else None)
             if wanted:
                 loss.backward(torch.full_like(loss, 0.5))
                 assert x.grad is not None
@@ -160,9 +160,9 @@ else:
     def call(x, w, y):
         x, w = x.astype(dtype), w.astype(dtype)
         function = sm.linear_cross_entropy if when == "no gradient" else sm.linear_cross_entropy_and_grad
-        return lambda: function(x, w, y, memory_budget=budget if len(x) > 100 else None)
+        return lambda: function(x, w, y, memory_budget=budget if len(x) > 1000 else None)
 
-call(*data(100, 192, 40_000))()  # what libraries keep for their next call is not counted
+call(*data(384, 192, 40_000))()  # what libraries keep for their next call is not counted
 run = call(*data(1024, 192, 40_000))
 if library == "numpy":  # every array is counted, and the buffers of the BLAS are not
     import tracemalloc

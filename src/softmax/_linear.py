@@ -404,7 +404,14 @@ def _check(
     )
     target = lib.reshape(target, (n,) if indices else (n, v))
     problem = linear_pass.LinearProblem(lib.reshape(x, (n, d)), linear_weight, target, bias, options)
-    return _Checked(lib, problem, rows, check_reduction(reduction), check_budget(memory_budget, free_memory), shares)
+    budget = check_budget(memory_budget, lambda: _free_memory(lib, x))
+    return _Checked(lib, problem, rows, check_reduction(reduction), budget, shares)
+
+
+def _free_memory(lib: Library, x: Array) -> int:
+    """Bytes that are free where `x` lies."""
+    free: int = kernels_for(lib).free_memory(x) if lib is not NUMPY and x.is_cuda else free_memory()
+    return free
 
 
 def _denominator(c: _Checked) -> Any:

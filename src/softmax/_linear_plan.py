@@ -88,16 +88,12 @@ def terms(sizes: Sizes, way: Way, rows: int, columns: int) -> list[tuple[str, in
         held += [("product", columns * s.d * s.logit), ("temporaries", 16 * 8 * min(PART, s.n * columns))]
         if s.converted:
             held.append(("x and weights in the dtype of products", s.n * s.d * s.logit + block))
-        if s.logit < 4 and not s.chunk:
-            held.append(("an operand as oneDNN packs it", max(s.n, columns) * s.d * s.logit))
         return held
     chunk = [("chunk of logits", rows * s.v * s.logit)]
     if s.converted:
         chunk.append(("x and weights in the dtype of products", rows * s.d * s.logit + block))
     if s.logit < 4 and not s.chunk:
         chunk.append(("logits in float32", 4 * max(PART, s.v)))
-        packed = max(rows, s.d) if s.gradient != "no gradient" else s.d
-        chunk.append(("an operand as oneDNN packs it", packed * s.v * s.logit))
     if s.gradient == "no gradient":
         return held + chunk
     summed = s.wide if rows < s.n else s.logit

@@ -19,6 +19,7 @@ from torch import Tensor
 from . import _torch_losses as losses
 from . import _torch_rows as rows
 from ._kernels import portable
+from ._torch_gpu import free_memory as free_memory
 from ._torch_gpu import gpu_kernels
 from ._torch_linear import autocast as autocast
 from ._torch_linear import linear_cross_entropy as linear_cross_entropy

@@ -64,7 +64,7 @@ def test_the_gate_passes_in_a_tiny_size() -> None:
     assert "not measured" in done.stdout
 
 
-@pytest.mark.parametrize("number", [1, 4, 5, 8])
+@pytest.mark.parametrize("number", [2, 4, 8])
 def test_the_gate_can_fail(number: int) -> None:
     for case in [case.tiny() for case in CASES if case.number == number]:
         data = Data(case, "cpu")

@@ -21,16 +21,17 @@ import triton, triton.language as tl
 from triton.backends.compiler import GPUTarget
 from softmax._kernels.gpu import launch, losses, rows
 
-def compile(kernel, dtype, n, **own):
+def compile(kernel, dtype, length, **own):
     mode = {"bf16": launch.NARROW, "fp32": launch.DOUBLE, "fp64": launch.FULL}[dtype]
     if own.get("CAP") and mode == launch.NARROW:
         mode = launch.DOUBLE
-    way = launch.choose(n, 10000, mode, False, 132)
+    way = launch.choose(length, 10000, mode, False, 132)
     constants = dict.fromkeys(
         ("PROBABILITIES", "SMOOTH", "WEIGHT", "CAP", "Z_LOSS", "IGNORE", "GRAD", "EXTRAS", "MASK"), False)
     constants |= dict(SCALE=0, TEMPERATURE=0, PHASE=0, FUNCTION=0, MODE=mode, INDEX=tl.int32, ONE_BLOCK=way.one_block)
     constants |= dict(ACC=tl.float32 if mode == launch.NARROW else tl.float64, ROWS=way.rows, COLUMNS=way.columns)
-    constants |= {name: 1 for name in kernel.arg_names if name.endswith("_step")} | own
+    constants |= {name: 1 for name in kernel.arg_names if name.endswith("_step") or name == "inner"} | own
+    constants = {name: value for name, value in constants.items() if value is not None}
     types = {}
     if own.get("INDEX"):
         constants["INDEX"] = tl.int64
@@ -61,9 +62,9 @@ def compile(kernel, dtype, n, **own):
     return {name: int(value) for name, value in usage.items()} | {"vectors": vectors}
 
 found = {}
-for name, (kernel, dtype, n, own) in json.loads(sys.argv[1]).items():
+for name, (kernel, dtype, length, own) in json.loads(sys.argv[1]).items():
     kernel = {"forward": rows.forward_kernel, "product": rows.product_kernel, "loss": losses.loss_kernel}[kernel]
-    found[name] = compile(kernel, dtype, n, **own)
+    found[name] = compile(kernel, dtype, length, **own)
 print(json.dumps(found))
 """
 
@@ -83,6 +84,13 @@ OTHERS: dict[str, Any] = {
     "logsumexp": ("forward", "bf16", 4096, {"FUNCTION": 2}),
     "log_softmax masked": ("forward", "fp32", 4096, {"FUNCTION": 1, "MASK": True, "TEMPERATURE": 1}),
     "residual": ("product", "fp32", 4096, {"FUNCTION": 5, "MASK": True, "TEMPERATURE": 2}),
+    # an integer argument that is 1 is a constant
+    **{
+        f"{kernel} of one entry": (kernel, "fp32", 1, {"n": 1, "MASK": True})
+        for kernel in ("forward", "product", "loss")
+    },
+    **{f"{kernel} of one row": (kernel, "bf16", 131072, {"n_rows": 1}) for kernel in ("forward", "product", "loss")},
+    **{f"{kernel} of inner rows": (kernel, "bf16", 50, {"inner": None}) for kernel in ("forward", "product", "loss")},
     "loss of everything": ("loss", "bf16", 4096, dict.fromkeys(EVERYTHING, True) | {"TEMPERATURE": 2, "SCALE": 2}),
     "loss of everything in blocks": ("loss", "fp32", 50257, dict.fromkeys(EVERYTHING, True) | {"SCALE": 1}),
 }

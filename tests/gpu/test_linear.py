@@ -74,3 +74,12 @@ def test_products_are_added_in_float32_where_pytorch_can(device: str) -> None:
     _torch_gpu.add_product(total, a, b, first=True)
     _torch_gpu.add_product(total, a, b, first=False)
     torch.testing.assert_close(total.double(), 2 * a.double() @ b.double(), rtol=1e-5, atol=1e-5)
+
+
+def test_a_budget_is_a_share_of_the_memory_where_the_tensors_lie(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 2 * 10**9))
+    assert _torch_gpu.free_memory(torch.zeros(1, device=served)) == 10**9
+    if served == "cuda":
+        x, weight, bias, y = layer(4, 5, 19, served, torch.float32)
+        with pytest.raises(sm.OptionError, match="must be at least"):
+            sm.linear_cross_entropy(x, weight, y, bias, memory_budget=1e-9)

@@ -454,7 +454,8 @@ class SoftmaxOutput(_Head):
     >>> import softmax as sm
     >>> _ = torch.manual_seed(0)
     >>> layer = sm.nn.SoftmaxOutput(4, 3)
-    >>> p = layer(torch.zeros(2, 4))
+    >>> with torch.no_grad():
+    ...     p = layer(torch.zeros(2, 4))
     >>> p.sum(dim=-1)
     tensor([1., 1.])
     """

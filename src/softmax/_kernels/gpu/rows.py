@@ -3,7 +3,7 @@
 Read: the logits, once where a row fits one tile, else twice (the second time from L2 where the rows at work fit in
 there); a cotangent and a mask as often. Written: the result, each entry once. Never stored: shifted logits,
 exponentials, probabilities that are not the result. A row that several programs share leaves the states of its blocks,
-at most 6 numbers each.
+7 numbers each.
 """
 
 # mypy: disable-error-code="no-untyped-def,name-defined"
