@@ -44,7 +44,7 @@ def notes() -> None:
     \b
     Examples:
       softmax notes check VAULT   how notes are written, and whether formulas hold
-      softmax notes fix VAULT     repairs of formulas, as a diff; --write makes them
+      softmax notes fix VAULT     repairs of formulas; --write makes them
       softmax notes format VAULT  repairs of how cards are written
       softmax notes dedupe VAULT  pasted copies, and embeds in their place
       softmax notes plan VAULT    what a sync would do, and how cards change
