@@ -159,7 +159,10 @@ def _differs(comparison: Comparison, rung: str, right: Any, changed: Any) -> boo
         a, b = evaluated(evaluator, right), evaluated(evaluator, changed)
         if not isinstance(a, Val) or not isinstance(b, Val) or a.rank != b.rank:
             return True if isinstance(a, Val) else None
-        x, y = aligned(evaluator, a, b)
+        try:
+            x, y = aligned(evaluator, a, b)
+        except FormulaError:
+            return True
         difference, valid = differences(x, y, "=")
         if valid.mean() < 0.2:
             continue
