@@ -22,7 +22,7 @@ SHORTEST = 200  # characters, without white space, that a copy shares with its o
 _SHARED = 0.6  # of the characters of a stretch
 _ALIKE = 0.7
 _LONGEST_GAP = 3  # blocks that differ, between two that do not
-_MOST_BLOCKS = 10_000  # of a region that is aligned with others
+_MOST_BLOCKS = 3_000  # of a region that is aligned with others
 _FEWEST_LETTERS = 15  # of a block that is looked for elsewhere
 _MOST_PLACES = 50  # of one block: what stands everywhere ("see also") marks no copy
 _BLANK = re.compile(r"\r?\n[ \t]*\r?\n[ \t\r\n]*|\r?\n(?=[ \t]*(?:[-*+]|[0-9]{1,9}[.)])[ \t])")
