@@ -259,16 +259,17 @@ def _compare(
     write_id: bool,
 ) -> tuple[Action | None, tuple[Difference, ...], Base | None]:
     """Say what is done about a note that is in the target, what is left, and, with nothing to do, what to remember."""
-    assert note.id is not None
-    before, intended = bases.get(note.id, (None, None))
+    note_id = note.id
+    assert note_id is not None
+    before, intended = bases.get(note_id, (None, None))
     merged = merge(note, held, tuple(base for base in (before, intended) if base is not None), prefer)
     base = Base.of(note).without(merged.differences, before)
     if merged.fields or merged.tags is not None or merged.deck is not None or write_id:
-        was = note.id if write_id and held.id != note.id else None
+        was = note_id if write_id and held.id != note_id else None
         if was is not None:
             note = replace(note, id=held.id)
         return replace(_change(note, held, merged, write_id, base), was=was), merged.differences, None
-    is_news = before != base or intended is not None or guids.get(note.id) != held.guid
+    is_news = before != base or intended is not None or guids.get(note_id) != held.guid
     return None, merged.differences, base if is_news else None
 
 
