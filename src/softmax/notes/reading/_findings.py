@@ -131,7 +131,7 @@ def _message(
     lines = [note.place(span.start).line for span in spans[1:]]
     if lines:
         more = f" and {len(lines) - _SHOWN_LINES} more" if len(lines) > _SHOWN_LINES else ""
-        text += f" So too in line {', '.join(map(str, lines[:_SHOWN_LINES]))}{more}."
+        text += f" Also in line {', '.join(map(str, lines[:_SHOWN_LINES]))}{more}."
     place, end = note.place(spans[0].start), note.place(spans[0].end)
     return Message(place, rule, severity, text, suggestion, end)
 
