@@ -15,8 +15,8 @@ BENCH_ARGS ?=
 MOVED := $(shell test "$$(cat .venv/home 2>/dev/null)" = "$$(pwd)" || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench bench-regression bench-regression-full bench-nn bench-notes bench-notes-maths bench-gpu \
-	changelog clean FORCE
+.PHONY: help demo test lint types deck bench bench-regression bench-regression-full bench-nn bench-notes \
+	bench-notes-maths bench-gpu changelog clean FORCE
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-28s %s\n", $$1, $$2 }'
@@ -33,6 +33,10 @@ lint: .venv/installed-lint  ## check style (ruff)
 
 types: .venv/installed-types  ## check types (mypy --strict on src)
 	$(PY) -m mypy --strict src
+
+deck: .venv/installed-notes  ## check the notes in docs/vault and write their cards to softmax.apkg, which Anki imports
+	$(PY) -m softmax notes check docs/vault
+	$(PY) -m softmax notes export docs/vault -o softmax.apkg
 
 bench: .venv/installed-bench  ## check results, then time them beside other libraries; write benchmarks/results
 	$(PY) -m benchmarks.run

@@ -83,11 +83,13 @@ def _changes(text: str, chain: Chain, result: ChainResult, number: int) -> list[
     if side.node is None or result.checker is None or result.checker.scope is None:
         return []
     scope = result.checker.scope
-    names = set().union(*(ast.symbols(s.node) for s in result.sides if s.node)) - scope.index_names - set(scope.functions)
+    names = (
+        set().union(*(ast.symbols(s.node) for s in result.sides if s.node)) - scope.index_names - set(scope.functions)
+    )
     nodes = [other.node for other in result.sides if other.node is not None]
     vocabulary = vocabulary_of(text, nodes, scope.index_names, names)
     small = replace(vocabulary, names=vocabulary.names[:4], factors=())
-    changes = [change for change in small_changes(text, chain.members[number].tokens, side.node, small)]
+    changes = list(small_changes(text, chain.members[number].tokens, side.node, small))
     for token in chain.members[number].tokens:
         if token.kind == "macro" and token.text == "partial":
             edit = type(changes[0].edits[0])(token.start, token.end, "") if changes else None
@@ -96,9 +98,7 @@ def _changes(text: str, chain: Chain, result: ChainResult, number: int) -> list[
     return changes[:MOST_PER_SIDE]
 
 
-def _tried(
-    formula: Formula, found: Placed, chain: Chain, result: ChainResult, number: int, change: Change
-) -> Mutant:
+def _tried(formula: Formula, found: Placed, chain: Chain, result: ChainResult, number: int, change: Change) -> Mutant:
     text = apply_edits(found.text, change.edits)
     outcome = "same"
     if _matters(found, chain, result, number, text):
@@ -115,18 +115,20 @@ def _tried(
     return Mutant(formula.name, change.kind, change.words, text, outcome)
 
 
-def _matters(
-    found: Placed, chain: Chain, result: ChainResult, number: int, text: str, *, wide: bool = False
-) -> bool:
+def _matters(found: Placed, chain: Chain, result: ChainResult, number: int, text: str, *, wide: bool = False) -> bool:
     """Whether the changed side has another value than the right one; what cannot be evaluated counts.
 
     With `wide`, what can be read in two ways is read in the wider one.
     """
     checker = result.checker
-    assert checker is not None and checker.scope is not None and checker.shapes is not None
+    assert checker is not None
     try:
         changed = split_chains(tokenize(text))
-        place = [i for i, other in enumerate(split_chains(tokenize(found.text))) if other.members[0].start == chain.members[0].start]
+        place = [
+            i
+            for i, other in enumerate(split_chains(tokenize(found.text)))
+            if other.members[0].start == chain.members[0].start
+        ]
         member = changed[place[0]].members[number]
     except (FormulaError, IndexError):
         return True
@@ -157,7 +159,10 @@ def _differs(comparison: Comparison, rung: str, right: Any, changed: Any) -> boo
         a, b = evaluated(evaluator, right), evaluated(evaluator, changed)
         if not isinstance(a, Val) or not isinstance(b, Val) or a.rank != b.rank:
             return True if isinstance(a, Val) else None
-        x, y = aligned(evaluator, a, b)
+        try:
+            x, y = aligned(evaluator, a, b)
+        except FormulaError:
+            return True
         difference, valid = differences(x, y, "=")
         if valid.mean() < 0.2:
             continue
@@ -186,12 +191,8 @@ def table(tried: list[Mutant], right: Counter[str], seconds: float) -> str:
         lines.append(_row(kind, by_kind[kind]))
         total += by_kind[kind]
     lines.append(_row("**all**", total))
-    lines += [
-        "",
-        f"Right formulas: {sum(right.values())}; passed {right['passed']}, refuted {right['refuted']}, "
-        f"not understood {right['not understood']}.",
-        "",
-    ]
+    words = ", ".join(f"{name} {right[name]}" for name in ("passed", "refuted", "not understood"))
+    lines += ["", f"Right formulas: {sum(right.values())}; {words}.", ""]
     return "\n".join(lines)
 
 
@@ -223,12 +224,16 @@ def main() -> int:
         "formulas": len(FORMULAS),
         "right": dict(right),
         "mutants": dict(counts),
-        "kinds": {kind: dict(Counter(m.outcome for m in tried if m.kind == kind)) for kind in sorted({m.kind for m in tried})},
+        "kinds": {
+            kind: dict(Counter(m.outcome for m in tried if m.kind == kind)) for kind in sorted({m.kind for m in tried})
+        },
         "missed": [{"formula": m.formula, "change": m.words, "text": m.text} for m in missed],
         "seconds": round(seconds, 1),
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "notes-mutation.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (RESULTS / "notes-mutation.json").write_text(
+        json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     (RESULTS / "notes-mutation.md").write_text(text, encoding="utf-8")
     print(text)
     for mutant in missed:

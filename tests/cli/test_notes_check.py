@@ -28,7 +28,7 @@ def test_a_clean_note_is_0_and_says_that_points_are_no_proof(softmax):
 def test_a_wrong_note_is_1(softmax):
     done = softmax("notes", "check", write("n.md", WRONG))
     assert done.code == 1
-    assert done.out.startswith("n.md:6:21: error: the two sides of = differ: ")
+    assert done.out.startswith("n.md:6:20: error: the two sides of = differ: ")
     assert "[maths/refuted]" in done.out and "2 becomes 3: 3 x^2" in done.out
 
 
@@ -51,8 +51,8 @@ def test_json_holds_findings_with_their_places(softmax):
     content = json.loads(done.out)
     assert done.code == 1 and done.err == ""
     (finding,) = [finding for finding in content["findings"] if finding["rule"] == "maths/refuted"]
-    assert finding["file"] == "n.md" and (finding["line"], finding["column"]) == (6, 21)
-    assert finding["verdict"] == "refuted" and finding["places"][1] == {"file": "n.md", "line": 14, "column": 21}
+    assert finding["file"] == "n.md" and (finding["line"], finding["column"]) == (6, 20)
+    assert finding["verdict"] == "refuted" and finding["places"][1] == {"file": "n.md", "line": 14, "column": 20}
     assert abs(finding["left"] - finding["right"]) > 1e-3 and "x" in finding["point"]
     assert finding["repaired"] == "3 x^2" and finding["message"]
     assert {step["verdict"] for step in content["steps"]} == {"refuted"}
@@ -71,7 +71,7 @@ def test_sarif_is_what_code_scanning_reads(softmax):
 
 def test_github_annotates_lines(softmax):
     done = softmax("notes", "check", write("a,b.md", WRONG), "--format", "github")
-    assert done.out.startswith("::error file=a%2Cb.md,line=6,col=21,title=maths/refuted::")
+    assert done.out.startswith("::error file=a%2Cb.md,line=6,col=20,title=maths/refuted::")
     assert len(done.out.splitlines()) == 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,11 @@ def test_dedupe_says_where_copies_drifted_apart(softmax):
 def test_failures_end_with_2(softmax, command):
     done = softmax("notes", command, "none.md")
     assert done.code == 2 and "there is no file or folder none.md" in done.err
+
+
+def test_a_missing_extra_is_named(tmp_path):
+    (tmp_path / "a.md").write_text("x")
+    code = "import sys; sys.modules['markdown_it'] = None; from softmax.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "notes", "plan", str(tmp_path / "a.md")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "pip install 'softmax[notes]'" in done.stderr

@@ -59,7 +59,7 @@ def test_plan_sync_and_nothing_left(softmax, vault):
     assert not Path("vault.anki2").exists() and not (vault / ".softmax").exists()
     done = softmax("notes", "sync", vault, "--yes")
     assert done.code == 0, done.err
-    assert "2 added, 1 ids written" in done.out
+    assert "2 added, 1 id written" in done.out
     (_, *_), (_, guid, tags, fields) = sorted(notes_in("vault.anki2"), reverse=True)
     assert guid == "o2a:1752949761743" and tags == " Obsidian_to_Anki " and fields == "second\x1fanswer"
     assert (vault / "a note.md").read_text().count("<!--ID: ") == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,39 @@ def test_no_two_cards_ask_the_same(vault):
 
 def test_nothing_is_pasted_twice(vault):
     assert find_copies(vault) == []
+
+
+def test_every_card_has_an_id_of_its_own(vault):
+    """Then a package made anywhere updates the notes that an earlier one brought, and adds none twice."""
+    ids = [card.id for name in SUBJECTS for card in note(vault, name).entries]
+    assert None not in ids
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_deck_is_imported_once(tmp_path):
+    pytest.importorskip("anki", reason="needs the extra anki")
+    from anki.collection import Collection, ImportAnkiPackageRequest
+
+    from softmax.cli import main
+
+    copy = tmp_path / "vault"
+    shutil.copytree(VAULT, copy, ignore=shutil.ignore_patterns("sync.*", ".gitignore"))
+    before = {path.name: path.read_bytes() for path in copy.glob("*.md")}
+    for name in ("first", "second"):
+        shutil.rmtree(copy / ".softmax")
+        shutil.copytree(VAULT / ".softmax", copy / ".softmax", ignore=shutil.ignore_patterns("sync.*", ".gitignore"))
+        assert main(["notes", "export", str(copy), "-o", str(tmp_path / f"{name}.apkg"), "--quiet"]) == 0
+    assert {path.name: path.read_bytes() for path in copy.glob("*.md")} == before
+    collection = Collection(str(tmp_path / "c.anki2"))
+    try:
+        for name in ("first", "second"):
+            collection.import_anki_package(ImportAnkiPackageRequest(package_path=str(tmp_path / f"{name}.apkg")))
+        wanted = sum(len(note(read_vault([VAULT]), name).entries) for name in SUBJECTS)
+        assert collection.note_count() == wanted
+        assert {deck.name for deck in collection.decks.all_names_and_ids()} >= {
+            "softmax::derivative",
+            "softmax::losses",
+        }
+        assert set(collection.tags.all()) >= {"softmax", "proof"} and "Obsidian_to_Anki" not in collection.tags.all()
+    finally:
+        collection.close()

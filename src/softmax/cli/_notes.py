@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from softmax._errors import SoftmaxError
+from softmax._errors import MissingExtraError, SoftmaxError
 
 from ._notes_check import check, fix
 from ._notes_format import dedupe, format_notes
 from ._notes_sync import export, plan, sync
 
+EXTRA = ("markdown_it", "mdit_py_plugins", "pylatexenc", "latex2mathml")
 FAILED = 2  # these commands end with 1 where there is something to say or to do, so a failure is 2
 
 
@@ -30,6 +31,11 @@ class NotesGroup(click.Group):
             return super().invoke(context)
         except SoftmaxError as error:
             raise NotesFailure(str(error)) from error
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in EXTRA:
+                raise
+            raise NotesFailure(str(MissingExtraError.for_extra("this command", package, "notes"))) from error
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -44,7 +50,7 @@ def notes() -> None:
     \b
     Examples:
       softmax notes check VAULT   how notes are written, and whether formulas hold
-      softmax notes fix VAULT     repairs of formulas, as a diff; --write makes them
+      softmax notes fix VAULT     repairs of formulas; --write makes them
       softmax notes format VAULT  repairs of how cards are written
       softmax notes dedupe VAULT  pasted copies, and embeds in their place
       softmax notes plan VAULT    what a sync would do, and how cards change

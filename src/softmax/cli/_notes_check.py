@@ -119,4 +119,4 @@ def _write(checked: Checked) -> None:
 
     for path, edits in checked.edits.items():
         write_edits(checked.vault.root, checked.vault.notes[path], edits)
-        click.echo(f"{path}: {len(edits)} edits written.", err=True)
+        click.echo(f"{path}: {len(edits)} {'edit' if len(edits) == 1 else 'edits'} written.", err=True)

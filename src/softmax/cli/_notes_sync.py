@@ -165,7 +165,7 @@ def sync(
     made = outcome.plan
     problems = [*made.problems, *outcome.problems]
     if not quiet:
-        ids = f", {outcome.ids:,} ids written" if outcome.ids else ""
+        ids = f", {outcome.ids:,} {_ids(outcome.ids)} written" if outcome.ids else ""
         screen.line(f"{made.label}: {_summary(made) or 'nothing to do'}{ids}.")
         _show_kept(screen, made)
         _show_orphans(screen, made)
@@ -198,7 +198,7 @@ def export(paths: Sequence[str], output: str | None, write_ids: bool, quiet: boo
     with progress_display(visible=not quiet and sys.stderr.isatty()) as display:
         done = export_vault(paths, package, write_ids=write_ids, progress=display.say)
     if not quiet:
-        ids = f", {done.ids:,} ids written into notes" if write_ids else ""
+        ids = f", {done.ids:,} {_ids(done.ids)} written into notes" if write_ids else ""
         Screen().line(f"{package}: {done.notes:,} notes{ids}.")
     _show_problems(Screen(stderr=True), done.problems)
     return 1 if done.problems else 0
@@ -311,3 +311,7 @@ def _plain(field: str) -> str:
 
     text = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", field)).split())
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _ids(count: int) -> str:
+    return "id" if count == 1 else "ids"

@@ -232,3 +232,15 @@ def test_many_notes_take_few_requests(world, anki):
 def test_an_address_that_is_none():
     with pytest.raises(NotesError, match=r"must be like http://127.0.0.1:8765"):
         AnkiConnect("localhost:8765")
+
+
+def test_the_guid_of_a_note_is_remembered_though_anki_does_not_tell_it(world, anki):
+    from softmax.notes.anki._state import open_state
+
+    world.write("a.md", CARD.format(1, "<!--ID: 1752949761743-->\n"))
+    world.sync()
+    world.forget()
+    world.sync()
+    assert not world.sync()[0].quiet
+    with open_state(world.vault, write=False) as state:
+        assert [identity.guid for identity in state.identities()] == ["o2a:1752949761743"]

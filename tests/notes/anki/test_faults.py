@@ -317,3 +317,18 @@ def test_media_by_content(world):
     assert plan.counts["update"] == 1
     assert sorted(path.read_bytes() for path in media.iterdir()) == [b"one", b"three", b"two"]
     assert not world.sync()[0].actions
+
+
+def test_cards_of_a_file_that_cannot_be_read_are_not_missed(world, monkeypatch):
+    world.sync()
+    read = Path.read_bytes
+
+    def refuse(path):
+        if path.name == "a.md":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    plan = world.plan(prune=True)
+    assert not plan.actions and not plan.orphans
+    assert any("cannot be read" in problem.text for problem in plan.problems)

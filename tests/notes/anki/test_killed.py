@@ -18,7 +18,7 @@ from softmax.notes.anki._steps import watched
 
 from .world import World
 
-FILES = 30
+FILES = 27
 ID_LINE = re.compile(r"<!--ID: (\d+)-->\n")
 
 

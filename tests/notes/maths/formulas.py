@@ -3,6 +3,8 @@ r"""Formulas of the field as people write them, each with a version that is subt
 `before` is what the note says earlier: displays, or words with inline formulas.
 """
 
+# ruff: noqa: E501 - a formula is not broken where a line is full
+
 from __future__ import annotations
 
 from typing import NamedTuple

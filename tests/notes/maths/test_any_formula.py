@@ -15,13 +15,76 @@ from softmax.notes.maths._steps import Surroundings
 from tests.notes.maths.helpers import note_of
 
 PIECES = [
-    *("x", "y_i", "z_{ij}", "p", "A", "2", "0.5", "1", "n", "i", "k", "e", r"\pi", r"\sigma", r"\mathbf{x}", r"\hat{y}"),
+    *(
+        "x",
+        "y_i",
+        "z_{ij}",
+        "p",
+        "A",
+        "2",
+        "0.5",
+        "1",
+        "n",
+        "i",
+        "k",
+        "e",
+        r"\pi",
+        r"\sigma",
+        r"\mathbf{x}",
+        r"\hat{y}",
+    ),
     *("=", r"\approx", r"\le", "<", "+", "-", r"\cdot", "/", "^", "^2", "^{-1}", "_", "_i", "'", "!", ",", "|", r"\|"),
-    *("(", ")", "[", "]", "{", "}", r"\{", r"\}", r"\left(", r"\right)", r"\left|", r"\right|", "&", r"\\", " ", r"\quad"),
-    *(r"\frac{a}{b}", r"\frac", r"\sqrt", r"\sum_i", r"\sum_{k=1}^n", r"\prod_k", r"\int_0^1", "dx", r"\max_k", r"\log"),
+    *(
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        r"\{",
+        r"\}",
+        r"\left(",
+        r"\right)",
+        r"\left|",
+        r"\right|",
+        "&",
+        r"\\",
+        " ",
+        r"\quad",
+    ),
+    *(
+        r"\frac{a}{b}",
+        r"\frac",
+        r"\sqrt",
+        r"\sum_i",
+        r"\sum_{k=1}^n",
+        r"\prod_k",
+        r"\int_0^1",
+        "dx",
+        r"\max_k",
+        r"\log",
+    ),
     *(r"\exp", r"\frac{\partial}{\partial x_j}", r"\frac{\partial f}{\partial x}", r"\nabla_x", r"\partial", r"^\top"),
-    *(r"\mathbb{E}[X]", r"\mathrm{Var}(X)", "P(A|B)", r"\delta_{ij}", r"\mathrm{I}[i=j]", r"\begin{cases}", r"\end{cases}"),
-    *(r"\begin{split}", r"\end{split}", r"\text{for }", r"\implies", r"\mathrm{softmax}(z)_i", r"\infty", r"\in", "é", "∑"),
+    *(
+        r"\mathbb{E}[X]",
+        r"\mathrm{Var}(X)",
+        "P(A|B)",
+        r"\delta_{ij}",
+        r"\mathrm{I}[i=j]",
+        r"\begin{cases}",
+        r"\end{cases}",
+    ),
+    *(
+        r"\begin{split}",
+        r"\end{split}",
+        r"\text{for }",
+        r"\implies",
+        r"\mathrm{softmax}(z)_i",
+        r"\infty",
+        r"\in",
+        "é",
+        "∑",
+    ),
 ]
 formulas = st.lists(st.sampled_from(PIECES), max_size=25).map("".join)
 
@@ -49,7 +112,9 @@ def test_any_text(text):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.one_of(formulas.map("$${}$$".format), formulas.map("${}$".format), st.text(max_size=20)), max_size=6))
+@given(
+    st.lists(st.one_of(formulas.map("$${}$$".format), formulas.map("${}$".format), st.text(max_size=20)), max_size=6)
+)
 def test_notes_of_anything(parts):
     check_notes([note_of("\n\n".join(parts))], repairs=False)
 

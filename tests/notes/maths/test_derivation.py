@@ -29,7 +29,7 @@ DERIVATION = r"""$$
 $$
 """  # noqa: E501 - rows of a derivation
 NOTE = f"# one\n\n{DERIVATION}\n## two\n\n{DERIVATION}\nthree\n\n{DERIVATION}"
-ROWS = {number: line for number, line in enumerate(range(6, 13), 1)}  # row of the derivation -> line of the first copy
+ROWS = dict(enumerate(range(6, 13), 1))  # row of the derivation -> line of the first copy
 
 
 def of(findings, rule):

@@ -75,7 +75,12 @@ def test_known_verdicts(text, rule):
 
 @pytest.mark.parametrize(
     ("text", "nearest"),
-    [(r"\fraq{1}{2}", r"\frac"), (r"\aplha", r"\alpha"), (r"\begin{aling} a \end{aling}", "align"), (r"\summ_i", r"\sum")],
+    [
+        (r"\fraq{1}{2}", r"\frac"),
+        (r"\aplha", r"\alpha"),
+        (r"\begin{aling} a \end{aling}", "align"),
+        (r"\summ_i", r"\sum"),
+    ],
 )
 def test_the_nearest_name_is_suggested(text, nearest):
     assert nearest in (find_faults(text)[0].suggestion or "")
@@ -98,7 +103,14 @@ def test_the_suite_has_no_faults(formula):
 
 
 def test_time_grows_with_the_length_alone():
-    for text in (r"\left(" * 20_000, "{" * 50_000, r"\foo " * 2_000, "x_" * 20_000, r"\begin{split}" * 5_000, "a & " * 20_000):
+    for text in (
+        r"\left(" * 20_000,
+        "{" * 50_000,
+        r"\foo " * 2_000,
+        "x_" * 20_000,
+        r"\begin{split}" * 5_000,
+        "a & " * 20_000,
+    ):
         find_faults(text)
 
 
@@ -116,12 +128,30 @@ const tex = new TeX({packages: [...new Set(packages)], formatError: (jax, error)
 const page = mathjax.document('', {InputJax: tex});
 for (const line of require('fs').readFileSync(0, 'utf8').split('\n').filter(line => line)) {
   let message = null;
-  try { page.convert(JSON.parse(line), {display: true, end: STATE.CONVERT}); } catch (error) { message = error.message; }
+  try { page.convert(JSON.parse(line), {display: true, end: STATE.CONVERT}); }
+  catch (error) { message = error.message; }
   console.log(JSON.stringify(message));
 }
 """
 PIECES = [
-    *("{", "}", "^", "_", "&", r"\left(", r"\right)", r"\frac", r"\sqrt", r"\\", "'", r"\foo", "#", "x", "2", r"\limits"),
+    *(
+        "{",
+        "}",
+        "^",
+        "_",
+        "&",
+        r"\left(",
+        r"\right)",
+        r"\frac",
+        r"\sqrt",
+        r"\\",
+        "'",
+        r"\foo",
+        "#",
+        "x",
+        "2",
+        r"\limits",
+    ),
     *(r"\begin{split}", r"\end{split}", r"\begin{cases}", r"\end{cases}", "^2", "_i", r"\hat", r"\left", r"\right"),
     *(r"\over", r"\text{a}", r"\text", "[", "]", r"\middle|", r"\big", r"\binom", r"\mathbb", r"\hline"),
 ]

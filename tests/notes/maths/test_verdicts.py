@@ -65,8 +65,9 @@ def test_a_declared_domain_is_used():
 
 
 def test_words_around_a_name_declare():
-    assert verdicts(r"A = A^\top + 0 A", r"Let $A \in \mathbb{R}^{n \times n}$ be given.") == ["refuted"]
-    assert verdicts(r"A = A^\top + 0 A", r"Let $A$ be symmetric.") == ["consistent"]
+    display = r"\operatorname{tr}(A^\top B) = \operatorname{tr}(A B)"
+    assert verdicts(display, r"Let $A \in \mathbb{R}^{n \times n}$ be given.") == ["refuted"]
+    assert verdicts(display, r"Let $A$ be symmetric.") == ["consistent"]
 
 
 def test_conditions_behind_a_step_restrict_it():
@@ -140,8 +141,8 @@ def test_inline_formulas_are_told_only_where_a_computed_equation_is_refuted():
 def test_several_equations_in_one_display():
     display = r"\begin{gather} \sin^2 x + \cos^2 x = 1 \\ \tanh(-x) = \tanh x \end{gather}"
     assert verdicts(display) == ["consistent", "refuted"]
-    aligned = r"\begin{align} a + a &= 2a & b \cdot b &= b^3 \\ &= a \cdot 2 & &= b^2 \end{align}"
-    assert "refuted" in verdicts(aligned)
+    aligned = r"\begin{align} a + a &= 2a & \sin(-b) &= \sin b \\ &= a \cdot 2 & &= -\sin(-b) \end{align}"
+    assert verdicts(aligned) == ["proved", "proved", "refuted", "consistent"]
 
 
 def test_a_row_that_goes_on_with_an_operator_belongs_to_the_one_before():
@@ -158,3 +159,23 @@ def test_a_formula_in_another_file_counts_as_the_same_place_only_if_it_means_the
     assert [place.path for place in two.findings[0].places] == ["a.md", "b.md"]
     apart = check_notes([note_of(f"$$x = y^2$$\n{wrong}", "a.md"), note_of(wrong, "b.md")])
     assert sorted(len(finding.places) for finding in apart.findings) == [1, 1]
+
+
+def test_clozes_do_not_hide_a_formula():
+    text = "$$\n\\frac{d}{dx} x^3 = {{c1::3 x^2::the rule}}\n$$\n\n$$\n\\frac{d}{dx} x^3 = {{c2::2 x^2}}\n$$\n"
+    found = report(text)
+    assert [step.seen.verdict for step in found.steps] == ["consistent", "refuted"]
+    assert found.findings[0].places[0].line == 6
+
+
+def test_many_formulas_over_processes_give_the_same_as_one_after_the_other(monkeypatch):
+    from softmax.notes.maths import _workers
+
+    text = "\n\n".join(f"$$\n\\frac{{d}}{{dx}} x^{n} = {n} x^{{{n - 1 - n % 2}}}\n$$" for n in range(3, 9))
+    alone = report(text)
+    monkeypatch.setattr(_workers, "FEWEST", 4)
+    monkeypatch.setattr(_workers, "BATCH", 2)
+    monkeypatch.setenv("SOFTMAX_NUM_THREADS", "2")
+    together = report(text)
+    assert together.findings == alone.findings and together.steps == alone.steps
+    assert len(alone.findings) == 3

@@ -23,6 +23,7 @@ from ._steps import step
 # Note types of packages have these ids, so that the next package is found to have the same types. The number is a
 # moment before this library was, in milliseconds, as Anki's ids are.
 FIRST_TYPE_ID = 1577836800001
+_MANY = 1000  # notes added at a time
 TYPE_TABLES = ("notetypes", "fields", "templates")
 
 
@@ -136,22 +137,26 @@ def _add(anki: Any, collection: Any, notes: Sequence[NewNote]) -> list[tuple[int
     """Add the notes and return pairs: the id that each has, and the one that it shall have."""
     kinds: dict[str, Any] = {}
     decks: dict[str, Any] = {}
-    requests = []
-    for new in notes:
-        wanted = new.note
-        if wanted.type not in kinds:
-            kinds[wanted.type] = collection.models.by_name(wanted.type)
-        if wanted.deck not in decks:
-            decks[wanted.deck] = collection.decks.id(wanted.deck)
-        note = collection.new_note(kinds[wanted.type])
-        note.guid = new.guid
-        for name, text in wanted.fields.items():
-            note[name] = text
-        note.tags = list(wanted.tags)
-        requests.append(anki.AddNoteRequest(note, decks[wanted.deck]))
-    step("package: add notes")
-    collection.add_notes(requests)
-    return [(int(request.note.id), new.id) for request, new in zip(requests, notes, strict=True)]
+    ids: list[tuple[int, int]] = []
+    for start in range(0, len(notes), _MANY):
+        part = notes[start : start + _MANY]
+        requests = []
+        for new in part:
+            wanted = new.note
+            if wanted.type not in kinds:
+                kinds[wanted.type] = collection.models.by_name(wanted.type)
+            if wanted.deck not in decks:
+                decks[wanted.deck] = collection.decks.id(wanted.deck)
+            note = collection.new_note(kinds[wanted.type])
+            note.guid = new.guid
+            for name, text in wanted.fields.items():
+                note[name] = text
+            note.tags = list(wanted.tags)
+            requests.append(anki.AddNoteRequest(note, decks[wanted.deck]))
+        step("package: add notes")
+        collection.add_notes(requests)
+        ids += [(int(request.note.id), new.id) for request, new in zip(requests, part, strict=True)]
+    return ids
 
 
 @contextmanager

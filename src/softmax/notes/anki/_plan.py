@@ -220,20 +220,13 @@ def make_plan(
             guid = "" if note.id is None else guid_by_id.get(note.id, guid_of(note.id))
             actions.append(_addition(note, guid, write_id, in_target_before=note.id in bases and bases[note.id][0]))
             continue
-        note_id = note.id
-        assert note_id is not None
-        before, intended = bases.get(note_id, (None, None))
-        if not held.guid:
-            held = replace(held, guid=guid_by_id.get(note_id, guid_of(note_id)))
-        was = note_id if write_id and held.id != note_id else None
-        if was is not None:
-            note, note_id = replace(note, id=held.id), held.id
-        merged = merge(note, held, tuple(base for base in (before, intended) if base is not None), prefer)
-        base = Base.of(note).without(merged.differences, before)
-        kept += [Kept(note.path, note.line, held.id, note.front, difference) for difference in merged.differences]
-        if merged.fields or merged.tags is not None or merged.deck is not None or write_id:
-            actions.append(replace(_change(note, held, merged, write_id, base), was=was))
-        elif before != base or intended is not None or guid_by_id.get(note_id) != held.guid:
+        if not held.guid and note.id is not None:  # AnkiConnect does not tell it
+            held = replace(held, guid=guid_by_id.get(note.id, guid_of(note.id)))
+        action, differences, base = _compare(note, held, bases, guid_by_id, prefer, write_id=write_id)
+        kept += [Kept(note.path, note.line, held.id, note.front, difference) for difference in differences]
+        if action is not None:
+            actions.append(action)
+        elif base is not None:
             quiet.append((note, held, base))
     actions += _deletions(desired.deletions, there)
     if prune:
@@ -254,6 +247,30 @@ def make_plan(
         desired.sources,
         desired.ids,
     )
+
+
+def _compare(
+    note: DesiredNote,
+    held: AnkiNote,
+    bases: Mapping[int, tuple[Base | None, Base | None]],
+    guids: Mapping[int, str],
+    prefer: Prefer,
+    *,
+    write_id: bool,
+) -> tuple[Action | None, tuple[Difference, ...], Base | None]:
+    """Say what is done about a note that is in the target, what is left, and, with nothing to do, what to remember."""
+    note_id = note.id
+    assert note_id is not None
+    before, intended = bases.get(note_id, (None, None))
+    merged = merge(note, held, tuple(base for base in (before, intended) if base is not None), prefer)
+    base = Base.of(note).without(merged.differences, before)
+    if merged.fields or merged.tags is not None or merged.deck is not None or write_id:
+        was = note_id if write_id and held.id != note_id else None
+        if was is not None:
+            note = replace(note, id=held.id)
+        return replace(_change(note, held, merged, write_id, base), was=was), merged.differences, None
+    is_news = before != base or intended is not None or guids.get(note_id) != held.guid
+    return None, merged.differences, base if is_news else None
 
 
 class _Found:
@@ -356,6 +373,7 @@ def _orphans(
         Orphan(identity.id, identity.path, "")
         for identity in identities
         if identity.id in bases
+        and desired.sources.get(identity.path) != ""  # a file that could not be read
         and identity.id not in desired.ids
         and identity.id not in wanted
         and in_scope(identity.path, scope)

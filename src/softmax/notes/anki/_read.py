@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .._settings import Settings
-from ..reading import read_vault
-from ..reading._vault import files_below
+from ..reading import read_note, read_vault
+from ..reading._vault import Library, files_below
 from ._cards import Desired, Problem
 from ._kept_cards import open_kept_cards
 from ._plan import in_scope
 from ._vault import FileCards, cards_of, desired_from, ids_in, read_bytes, stamp_of, surroundings, vault_marks
+
+_MANY = 500  # files read at a time
 
 Progress = Callable[[str, float | None], None]
 
@@ -60,20 +63,21 @@ class Notes:
         return desired_from(files, {number for path in others for number in ids_in(read_bytes(self.root / path))})
 
     def _render(self, paths: Sequence[str], progress: Progress) -> dict[str, FileCards]:
+        """Read files and render their cards, some hundred at a time: a large vault does not fit into memory at once."""
+        made: dict[str, FileCards] = {}
         if not paths:
-            return {}
-        vault = read_vault(
-            [self.root / path for path in paths],
-            root=self.root,
-            settings=self.settings,
-            progress=lambda done, n: progress("reading the notes", done / n),
-        )
-        made = {}
-        for i, note in enumerate(vault.notes.values()):
-            progress("rendering cards", i / len(vault.notes))
-            made[note.path] = cards_of(note, vault)
-        unread = [message for message in vault.messages if message.rule == "unreadable"]
-        for message in unread:
-            problem = Problem(message.place.path, message.place.line, message.text)
-            made[message.place.path] = FileCards("", (), (), (problem,), (), ())
+            return made
+        whole = read_vault([self.root / paths[0]], root=self.root, settings=self.settings)
+        for start in range(0, len(paths), _MANY):
+            progress("reading notes and rendering cards", start / len(paths))
+            notes = {}
+            for path in paths[start : start + _MANY]:
+                try:
+                    notes[path] = read_note(path, (self.root / path).read_bytes(), self.settings)
+                except OSError as error:
+                    text = f"This file cannot be read: {error.strerror or error}. See who may read it."
+                    made[path] = FileCards("", (), (), (Problem(path, 1, text),), (), ())
+            library = Library(self.root, whole.library, self.settings, notes)
+            vault = replace(whole, notes=notes, library=library)
+            made |= {path: cards_of(note, vault) for path, note in notes.items()}
         return made

@@ -99,11 +99,6 @@ def sync_vault(
     """
     with _opened(paths, target, write=True) as work:
         plan = work.plan(prefer, prune, progress)
-        if expected is not None and plan.digest != expected:
-            raise NotesError(
-                "the plan is stale: the vault or Anki has changed since it was made. Nothing was changed; make a new "
-                "plan and look at it."
-            )
         if plan.actions and not agree(plan):
             return None
         outcome = apply_plan(plan, work.state, work.backend, work.editor, expected=expected, progress=progress)

@@ -50,8 +50,8 @@ def split_chains(tokens: list[Token]) -> list[Chain]:
     body, rows = _unwrap(tokens)
     splitter = _Splitter()
     for number, row in enumerate(rows or [body], 1):
-        for equation in _columns(row):
-            splitter.equation(equation, number)
+        for column, equation in enumerate(_columns(row)):
+            splitter.equation(equation, number, column)
     return splitter.chains
 
 
@@ -142,9 +142,7 @@ def _columns(row: list[Token]) -> list[list[Token]]:
             pair, cells = [*pair, *cells], []  # a & = & b
         if len(pair) == 2 and len(cells) == 1 and len(pair[1]) == 1 and _relations(pair[1]):
             pair, cells = [*pair, *cells], []
-        joined = [token for cell in pair for token in cell]
-        if joined:
-            out.append(joined)
+        out.append([token for cell in pair for token in cell])
     return out
 
 
@@ -160,9 +158,15 @@ class _Splitter:
     def __init__(self) -> None:
         self.chains: list[Chain] = []
         self.open: Chain | None = None
+        self.columns: dict[int, Chain | None] = {}
 
-    def equation(self, tokens: list[Token], row: int) -> None:
-        """Add the statements of one equation of a row."""
+    def equation(self, tokens: list[Token], row: int, column: int) -> None:
+        """Add the statements of one equation of a row; it may go on with the one above it."""
+        self.open = self.columns.get(column)
+        self._equation(tokens, row)
+        self.columns[column] = self.open
+
+    def _equation(self, tokens: list[Token], row: int) -> None:
         first = True
         for part, lead in _statements(tokens):
             part = _without_punctuation(part)

@@ -220,7 +220,10 @@ def aligned(evaluator: Evaluator, a: Val, b: Val) -> tuple[Any, Any]:
         if batch < evaluator.depth:
             array = array.reshape((1,) * (evaluator.depth - batch) + array.shape)
         out.append(array)
-    x, y = np.broadcast_arrays(*out)
+    try:
+        x, y = np.broadcast_arrays(*out)
+    except ValueError:
+        raise NotUnderstoodError("the two sides are vectors or matrices of different sizes") from None
     return x, y
 
 

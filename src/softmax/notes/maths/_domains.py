@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class Domains:
         self.drawn: dict[str, str] = {}
 
     def generator(self, name: str) -> np.random.Generator:
-        return np.random.default_rng((zlib.crc32(name.encode()), self.seed))
+        return np.random.default_rng((zlib.crc32(name.encode("utf-8", "replace")), self.seed))
 
     def domain(self, name: str, rank: int) -> str:
         declared = self.declared.get(name, "")
@@ -49,11 +50,20 @@ class Domains:
         """Values of a name at all points, of the given shape each."""
         domain = self.domain(name, len(shape))
         self.drawn[name] = domain
-        return draw(domain, self.generator(name), (points, *shape), len(shape))
+        return _remembered(domain, name, self.seed, (points, *shape))
 
     def table(self, what: str, shape: tuple[int, ...]) -> Any:
         """Real values under a name of their own: of a random variable, or coefficients."""
-        return self.generator(what).normal(size=shape)
+        return _remembered("normal", what, self.seed, shape)
+
+
+@lru_cache(maxsize=4096)
+def _remembered(domain: str, name: str, seed: int, shape: tuple[int, ...]) -> Any:
+    """Draw once what depends on nothing else: the same letters stand in most notes."""
+    generator = np.random.default_rng((zlib.crc32(name.encode("utf-8", "replace")), seed))
+    values = draw(domain, generator, shape, len(shape) - 1)
+    values.flags.writeable = False
+    return values
 
 
 def draw(domain: str, generator: np.random.Generator, shape: tuple[int, ...], rank: int) -> Any:

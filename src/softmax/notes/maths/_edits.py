@@ -120,7 +120,7 @@ def _exponents(text: str, tokens: list[Token]) -> Iterator[Change]:
             continue
         start, end = group
         for new in dict.fromkeys((-value, value - 1, value + 1, -value + 1, -value - 1)):
-            if new in (value, 0):
+            if new in (value, 0, 1):
                 continue
             written = str(new) if 0 <= new < 10 else f"{{{new}}}"
             if text[start] == "{":

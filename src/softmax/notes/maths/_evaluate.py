@@ -160,7 +160,7 @@ class Evaluator:
 
     def _labels(self, name: str, count: int) -> Val:
         shape = tuple(self.size_of(size) for size in self.shapes.symbol(name).sizes)
-        generator = np.random.default_rng(zlib.crc32(name.encode()))
+        generator = np.random.default_rng(zlib.crc32(name.encode("utf-8", "replace")))
         return Val(generator.integers(1, count + 1, (self.points, *shape)).astype(float), len(shape))
 
     def _identity(self, node: Node) -> Val:

@@ -18,6 +18,9 @@ from ._tokens import Token, tokenize
 _KNOWN = (ELEMENTWISE - {"sigma"}) | LIBRARY | STANDARD | words("diag tr det max min logbase binom factorial")
 
 
+_LONGEST_HEAD = 30  # tokens
+
+
 @dataclass
 class Knowledge:
     """Definitions by name in the order of the note, domains and sizes by name."""
@@ -93,15 +96,25 @@ def learn_chain(chain: Chain, knowledge: Knowledge, at: int, section: int, *, di
     if members[1].relation not in ("=", ":="):
         _learn_inequality(chain, knowledge)
         return
-    nodes = [parsed(member.tokens, knowledge) for member in members[:2]]
-    if nodes[0] is None or nodes[1] is None:
+    if not _may_be_head(members[0].tokens) or (left := parsed(members[0].tokens, knowledge)) is None:
         return
-    left, right = nodes[0], nodes[1]
+    if head_of(left) is None and not isinstance(left, ast.Big | ast.Transpose | ast.Mul):
+        return
+    if (right := parsed(members[1].tokens, knowledge)) is None:
+        return
     if _learn_sum(left, right, knowledge):
         return
     definition = definition_in(left, right, at, section)
     if definition is not None and (display or not isinstance(right, ast.Sym | ast.Sub | ast.Num)):
         knowledge.learn(definition)
+
+
+def _may_be_head(tokens: list[Token]) -> bool:
+    """Whether a left side can define or declare, by its first token and its length; most sides are left at that."""
+    if not tokens or len(tokens) > _LONGEST_HEAD:
+        return False
+    first = tokens[0]
+    return first.kind in ("letter", "name", "lbrace") or (first.kind == "macro" and first.text in ("sum", "ell"))
 
 
 def parsed(tokens: list[Token], knowledge: Knowledge) -> Node | None:

@@ -16,8 +16,10 @@ from ._knowledge import Knowledge, learn_chain, learn_independence, learn_member
 from ._steps import Surroundings
 from ._syntax import defined_macros
 from ._tokens import MOST_CHARACTERS, tokenize
+from ._workers import over_processes
 
 _HEADING = re.compile(r"^#{1,6}\s", re.M)
+_CLOZE = re.compile(r"(\{\{c\d+::)(.*?)(::[^{}]*)?\}\}", re.S)
 _LONGEST_LEARNT = 4000  # characters of a formula that may define something
 
 
@@ -69,7 +71,7 @@ def formulas_of(note: NoteFile) -> list[Formula]:
     for segment in note.segments:
         if segment.kind != "maths":
             continue
-        text = note.text[segment.inner.start : segment.inner.end]
+        text = _without_clozes(note.text[segment.inner.start : segment.inner.end])
         section = bisect.bisect_right(headings, segment.start)
         out.append(Formula(segment, text, Surroundings(knowledge, segment.start, section, text)))
         if (text, segment.display) in seen or len(text) > _LONGEST_LEARNT:
@@ -77,6 +79,18 @@ def formulas_of(note: NoteFile) -> list[Formula]:
         seen.add((text, segment.display))
         _learn(note, segment, text, section, knowledge)
     return out
+
+
+def _without_clozes(text: str) -> str:
+    """Leave out the marks of clozes, {{c1::a::hint}}, but for a pair of braces; every character keeps its place."""
+    if "{{c" not in text:
+        return text
+
+    def kept(found: re.Match[str]) -> str:
+        mark, inner, hint = found.group(1), found.group(2), found.group(3) or ""
+        return "{" + " " * (len(mark) - 1) + inner + " " * len(hint) + " }"
+
+    return _CLOZE.sub(kept, text)
 
 
 def _learn(note: NoteFile, segment: Segment, text: str, section: int, knowledge: Knowledge) -> None:
@@ -108,15 +122,14 @@ def check_notes(
             key = (formula.text, formula.segment.display, _fingerprint(formula))
             groups.setdefault(key, (formula, []))[1].append((note, formula.segment))
             report.formulas += 1
-    for number, (formula, places) in enumerate(groups.values(), 1):
-        if progress is not None:
-            progress(number, len(groups))
-        result = _checked(formula, macros, repairs=repairs)
+    jobs = [(formula, macros, repairs) for formula, _ in groups.values()]
+    for result, (_, places) in zip(over_processes(_checked, jobs, progress), groups.values(), strict=True):
         _add(report, result, places)
     return report
 
 
-def _checked(formula: Formula, macros: frozenset[str], *, repairs: bool) -> DisplayResult:
+def _checked(job: tuple[Formula, frozenset[str], bool]) -> DisplayResult:
+    formula, macros, repairs = job
     if len(formula.text) > MOST_CHARACTERS * 50:
         return DisplayResult((), ())
     return check_display(

@@ -254,7 +254,10 @@ def _joined(one: Change, two: Change, three: Change | None) -> Change | None:
 
 
 def _same(evaluator: object, a: object, b: object) -> bool:
-    x, y = aligned(evaluator, a, b)  # type: ignore[arg-type]
+    try:
+        x, y = aligned(evaluator, a, b)  # type: ignore[arg-type]
+    except FormulaError:
+        return False
     difference, valid = differences(x, y, "=")
     return bool(valid.mean() >= ENOUGH and difference.max() <= HOLDS)
 

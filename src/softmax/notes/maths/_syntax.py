@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from ._mathjax import ARGUMENTS, DELIMITERS, ENVIRONMENTS, MACROS, TEXT
 from ._names import words
+from ._tokens import GREEK
 
 _NAME = re.compile(r"\\([A-Za-z]+|.|\Z)", re.DOTALL)
 _SIGNS = frozenset(",:>;! _#$%&{}|\\\u00a0\n\t")
@@ -289,8 +290,7 @@ class _Scanner:
                 self.atom()
             return
         if name not in MACROS and name not in self.known:
-            nearest = difflib.get_close_matches(name, _CANDIDATES, 1, 0.6)
-            suggestion = f"did you mean \\{nearest[0]}?" if nearest else None
+            suggestion = f"did you mean \\{nearest}?" if (nearest := _nearest(name)) else None
             self.fault("unknown-macro", f"MathJax does not know \\{name}", start, self.at, suggestion)
         if self.text.startswith("*", self.at) and name in ("operatorname", "tag", "hspace"):
             self.at += 1
@@ -474,5 +474,14 @@ _UNBRACED = words(
     "begin mathop displaystyle textstyle scriptstyle not log exp sin cos tan cot sec csc sinh cosh tanh coth arcsin "
     "arccos arctan ln lg arg deg dim hom ker"
 )
+
+
+def _nearest(name: str) -> str | None:
+    """The known macro that is most like a name, a frequent one first."""
+    found = difflib.get_close_matches(name, _CANDIDATES, 4, 0.6)
+    return next((other for other in found if other in _FREQUENT), found[0] if found else None)
+
+
+_FREQUENT = frozenset(ARGUMENTS) | _OPERATORS | _UNBRACED | GREEK
 # Names that people mean when they mistype: without those of rare packages.
 _CANDIDATES = sorted(name for name in MACROS if len(name) > 1 and not name.startswith("text"))

@@ -21,6 +21,8 @@ from .._model import NoteFile, Span, Vault
 SHORTEST = 200  # characters, without white space, that a copy shares with its original
 _SHARED = 0.6  # of the characters of a stretch
 _ALIKE = 0.7
+_LONGEST_GAP = 3  # blocks that differ, between two that do not
+_MOST_BLOCKS = 3_000  # of a region that is aligned with others
 _FEWEST_LETTERS = 15  # of a block that is looked for elsewhere
 _MOST_PLACES = 50  # of one block: what stands everywhere ("see also") marks no copy
 _BLANK = re.compile(r"\r?\n[ \t]*\r?\n[ \t\r\n]*|\r?\n(?=[ \t]*(?:[-*+]|[0-9]{1,9}[.)])[ \t])")
@@ -59,18 +61,23 @@ class _Block(NamedTuple):
     span: Span
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True)
 class _Region:
+    """A stretch of a note; its blocks are found when they are asked for, and not held: a vault has many."""
+
     note: NoteFile
     in_card: bool
-    blocks: list[_Block]
+    span: Span
 
     @property
     def order(self) -> tuple[bool, str, int]:
-        return self.in_card, self.note.path, self.blocks[0].span.start
+        return self.in_card, self.note.path, self.span.start
 
-    def words(self, i: int) -> str:
-        return self.note.text[slice(*self.blocks[i].span)]
+    def blocks(self) -> list[_Block]:
+        return list(_blocks(self.note, self.span))
+
+    def words(self, block: _Block) -> str:
+        return self.note.text[slice(*block.span)]
 
 
 def find_copies(vault: Vault, *, shortest: int = SHORTEST) -> list[CopyGroup]:
@@ -79,14 +86,15 @@ def find_copies(vault: Vault, *, shortest: int = SHORTEST) -> list[CopyGroup]:
     groups: dict[tuple[int, Span], list[Copy]] = {}
     covered: dict[int, list[Span]] = defaultdict(list)
     for i, j in _pairs(regions, shortest):
-        for original, copy, differences in _stretches(regions[i], regions[j], shortest):
+        pair = regions[i], regions[j]
+        aligned = _Alignment(*pair, *(region.blocks() for region in pair))
+        for original, copy, differences in aligned.stretches(shortest):
             if any(copy.start < other.end and other.start < copy.end for other in covered[j]):
                 continue
             if any(original.start < other.end and other.start < original.end for other in covered[i]):
                 continue  # the original is itself a copy of something above: its own copies are found there
             covered[j].append(copy)
-            key = next((k for k in groups if k[0] == i and k[1] == original), (i, original))
-            groups.setdefault(key, []).append(Copy(regions[j].note.path, copy, differences))
+            groups.setdefault((i, original), []).append(Copy(regions[j].note.path, copy, differences))
     return [CopyGroup(regions[i].note.path, span, tuple(copies)) for (i, span), copies in sorted(groups.items())]
 
 
@@ -94,19 +102,12 @@ def _regions(note: NoteFile) -> Iterator[_Region]:
     cards = sorted(entry.span for entry in note.entries if entry.kind in ("block", "inline", "delete"))
     at = 0
     for card in [*cards, Span(len(note.text), len(note.text))]:
-        yield from _region(note, Span(at, max(at, card.start)), in_card=False)
+        if card.start > at:
+            yield _Region(note, False, Span(at, card.start))
         at = max(at, card.end)
     for entry in note.entries:
         if entry.kind != "regexp":
-            for spans in entry.field_spans.values():
-                for span in spans:
-                    yield from _region(note, span, in_card=True)
-
-
-def _region(note: NoteFile, span: Span, *, in_card: bool) -> Iterator[_Region]:
-    blocks = list(_blocks(note, span))
-    if blocks:
-        yield _Region(note, in_card, blocks)
+            yield from (_Region(note, True, span) for spans in entry.field_spans.values() for span in spans)
 
 
 def _blocks(note: NoteFile, span: Span) -> Iterator[_Block]:
@@ -132,68 +133,81 @@ def _in_display(note: NoteFile, at: int) -> bool:
 
 def _pairs(regions: Sequence[_Region], shortest: int) -> Iterable[tuple[int, int]]:
     """Return the pairs of regions that may hold a copy: they share enough letters in equal blocks."""
-    places: dict[tuple[int, int], list[int]] = defaultdict(list)
+    first: dict[int, int] = {}
+    repeated: dict[int, tuple[int, list[int]]] = {}  # key -> (letters, regions)
     for i, region in enumerate(regions):
-        for key, letters in {(block.key, block.letters) for block in region.blocks}:
-            if letters >= _FEWEST_LETTERS:
-                places[key, letters].append(i)
+        for key, letters in {(block.key, block.letters) for block in region.blocks()}:
+            if letters < _FEWEST_LETTERS:
+                continue
+            before = first.setdefault(key, i)
+            if before != i:
+                repeated.setdefault(key, (letters, [before]))[1].append(i)
     shared: dict[tuple[int, int], int] = defaultdict(int)
-    for (_, letters), where in places.items():
-        if 1 < len(where) <= _MOST_PLACES:
+    for letters, where in repeated.values():
+        if len(where) <= _MOST_PLACES:
             for n, i in enumerate(where):
                 for j in where[n + 1 :]:
                     shared[i, j] += letters
     return sorted(pair for pair, total in shared.items() if total >= shortest)
 
 
-def _stretches(original: _Region, copy: _Region, shortest: int) -> Iterator[tuple[Span, Span, tuple[Difference, ...]]]:
-    """Give the stretches that two regions share, with the blocks in them that differ."""
-    a, b = [block.key for block in original.blocks], [block.key for block in copy.blocks]
-    run: list[tuple[int, int, int]] = []
-    for match in [*SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()]:
-        if not match.size:
-            continue
-        if run and (match.a - run[-1][0] - run[-1][2] > 3 or match.b - run[-1][1] - run[-1][2] > 3):
-            yield from _stretch(original, copy, run, shortest)
-            run = []
-        run.append((match.a, match.b, match.size))
-    yield from _stretch(original, copy, run, shortest)
+Run = tuple[int, int, int]  # blocks of the original from, blocks of the copy from, how many
 
 
-def _stretch(
-    original: _Region, copy: _Region, run: Sequence[tuple[int, int, int]], shortest: int
-) -> Iterator[tuple[Span, Span, tuple[Difference, ...]]]:
-    if not run:
-        return
-    letters = sum(original.blocks[a + k].letters for a, _, size in run for k in range(size))
-    run = _grown(original, copy, run)
-    first, last = run[0], run[-1]
-    ours = copy.blocks[first[1] : last[1] + last[2]]
-    theirs = original.blocks[first[0] : last[0] + last[2]]
-    most = max(sum(block.letters for block in ours), sum(block.letters for block in theirs))
-    if letters < shortest or letters < _SHARED * most:
-        return
-    differences = tuple(
-        Difference(
-            _between(copy.blocks, b + size, next_b),
-            _between(original.blocks, a + size, next_a),
+@dataclass(frozen=True)
+class _Alignment:
+    """Two regions block by block: `a` of the original, `b` of the one that may hold a copy."""
+
+    original: _Region
+    copy: _Region
+    a: list[_Block]
+    b: list[_Block]
+
+    def stretches(self, shortest: int) -> Iterator[tuple[Span, Span, tuple[Difference, ...]]]:
+        """Give the stretches that both share, with the blocks in them that differ."""
+        if max(len(self.a), len(self.b)) > _MOST_BLOCKS:
+            return
+        runs: list[list[Run]] = []
+        keys = [block.key for block in self.a], [block.key for block in self.b]
+        for match in SequenceMatcher(None, *keys).get_matching_blocks():
+            if not match.size:
+                continue
+            a, b, size = runs[-1][-1] if runs else (0, 0, 0)
+            if runs and match.a - a - size <= _LONGEST_GAP and match.b - b - size <= _LONGEST_GAP:
+                runs[-1].append((match.a, match.b, match.size))
+            else:
+                runs.append([(match.a, match.b, match.size)])
+        for run in runs:
+            yield from self._stretch(run, shortest)
+
+    def _stretch(self, run: Sequence[Run], shortest: int) -> Iterator[tuple[Span, Span, tuple[Difference, ...]]]:
+        letters = sum(block.letters for a, _, size in run for block in self.a[a : a + size])
+        run = self._grown(run)
+        theirs = self.a[run[0][0] : run[-1][0] + run[-1][2]]
+        ours = self.b[run[0][1] : run[-1][1] + run[-1][2]]
+        most = max(sum(block.letters for block in ours), sum(block.letters for block in theirs))
+        if letters < shortest or letters < _SHARED * most:
+            return
+        differences = tuple(
+            Difference(_between(self.b, b + size, next_b), _between(self.a, a + size, next_a))
+            for (a, b, size), (next_a, next_b, _) in pairwise(run)
         )
-        for (a, b, size), (next_a, next_b, _) in pairwise(run)
-    )
-    yield Span(theirs[0].span.start, theirs[-1].span.end), Span(ours[0].span.start, ours[-1].span.end), differences
+        yield _around(theirs), _around(ours), differences
 
+    def _grown(self, run: Sequence[Run]) -> list[Run]:
+        """Let a run take in the blocks before and after it that are alike: there, too, a copy may have drifted."""
+        (a, b, _), (c, d, size) = run[0], run[-1]
+        e, f = c + size, d + size
+        while a and b and self._alike(a - 1, b - 1):
+            a, b = a - 1, b - 1
+        while e < len(self.a) and f < len(self.b) and self._alike(e, f):
+            e, f = e + 1, f + 1
+        before = [(a, b, 0)] if a < run[0][0] else []
+        after = [(e, f, 0)] if e > c + size else []
+        return [*before, *run, *after]
 
-def _grown(original: _Region, copy: _Region, run: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    """Let a run take in the blocks before and after it that are alike: there, too, a copy may have drifted."""
-    (a, b, _), (c, d, size) = run[0], run[-1]
-    e, f = c + size, d + size
-    while a and b and _alike(original.words(a - 1), copy.words(b - 1)):
-        a, b = a - 1, b - 1
-    while e < len(original.blocks) and f < len(copy.blocks) and _alike(original.words(e), copy.words(f)):
-        e, f = e + 1, f + 1
-    before = [(a, b, 0)] if a < run[0][0] else []
-    after = [(e, f, 0)] if e > c + size else []
-    return [*before, *run, *after]
+    def _alike(self, i: int, j: int) -> bool:
+        return _alike(self.original.words(self.a[i]), self.copy.words(self.b[j]))
 
 
 def _alike(words: str, others: str) -> bool:
@@ -203,5 +217,9 @@ def _alike(words: str, others: str) -> bool:
 def _between(blocks: Sequence[_Block], start: int, end: int) -> Span:
     """Return the span of blocks `start` to `end`; an empty one, where the next begins, if there are none."""
     if start < end:
-        return Span(blocks[start].span.start, blocks[end - 1].span.end)
+        return _around(blocks[start:end])
     return Span(blocks[start].span.start, blocks[start].span.start)
+
+
+def _around(blocks: Sequence[_Block]) -> Span:
+    return Span(blocks[0].span.start, blocks[-1].span.end)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .._model import Entry, NoteFile, Span, Vault
+from ._dollars import line_before
 from ._sections import find_part, shown_text
 from ._tokens import tokenize
 
 EMBED = re.compile(r"!\[\[(?P<target>[^\[\]|#\n]*)(?:#(?P<part>[^\[\]|\n]*))?(?:\|(?P<alias>[^\[\]\n]*))?\]\]")
 _OWN_LINK = re.compile(r"(?<!\\)\[\[#(?P<part>[^\[\]|\n]*)(?P<alias>\|[^\[\]\n]*)?\]\]")
 _MARKERS = re.compile(r"(?:[-*+]|[0-9]{1,9}[.)])(?=[ \t])")
+_LINE_REST = re.compile(r"[ \t]*+(?:\n|\Z)")
 _DEEPEST = 10
 _LONGEST = 1_000_000  # characters of one field
 
@@ -76,6 +78,7 @@ class _Expander:
         self.shows: set[str] = set()
         self.troubles: list[Trouble] = []
         self.length = 0
+        self._shown: dict[tuple[str, Span], str] = {}
 
     def expand(self, text: str, path: str, above: Sequence[tuple[str, Span]]) -> tuple[str, list[Part]]:
         pieces: list[str] = []
@@ -86,9 +89,7 @@ class _Expander:
             if found is None:
                 continue
             note, span = found
-            inner = shown_text(note, span, self.vault.settings)
-            inner = _OWN_LINK.sub(lambda own, name=note.name: _named(own, name), inner)  # type: ignore[misc]
-            inner, _ = self.expand(inner, note.path, [*above, (note.path, span)])
+            inner, _ = self.expand(self._text(note, span), note.path, [*above, (note.path, span)])
             before, piece, after = _fitted(text, match, inner)
             pieces += [text[at : match.start()], before]
             length += match.start() - at + len(before)
@@ -98,6 +99,14 @@ class _Expander:
             at = match.end()
         pieces.append(text[at:])
         return "".join(pieces), parts
+
+    def _text(self, note: NoteFile, span: Span) -> str:
+        """Return what a part of a note shows, with links into the note itself as another note writes them."""
+        key = note.path, span
+        if key not in self._shown:
+            text = shown_text(note, span, self.vault.settings)
+            self._shown[key] = _OWN_LINK.sub(lambda own: _named(own, note.name), text)
+        return self._shown[key]
 
     def _look_up(
         self, match: re.Match[str], path: str, above: Sequence[tuple[str, Span]]
@@ -145,20 +154,17 @@ def _named(match: re.Match[str], name: str) -> str:
 
 def _fitted(text: str, match: re.Match[str], inner: str) -> tuple[str, str, str]:
     """Return the newlines before, the embedded text indented as its place asks, and the newlines after."""
-    line = text.rfind("\n", 0, match.start()) + 1
-    stop = text.find("\n", match.end())
-    stop = len(text) if stop < 0 else stop
-    lead, rest = text[line : match.start()], text[match.end() : stop]
-    bare = not _MARKERS.sub("", lead).strip(" \t>")
-    if bare and not rest.strip():
-        indent = _MARKERS.sub(lambda marker: " " * len(marker[0]), lead)
-        piece = inner.replace("\n", f"\n{indent}")
-        above = text[:line].rstrip(" \t")
-        before = "\n" if not lead and above and not above.endswith("\n\n") else ""
-        return before, piece, "\n" if text[stop + 1 : stop + 2] not in ("", "\n") and not lead else ""
-    if "\n" not in inner:
-        return "", inner, ""
-    return "\n\n", inner, "\n\n"
+    lead = line_before(text, match.start())
+    alone = lead is not None and not _MARKERS.sub("", lead).strip(" \t>")
+    rest = _LINE_REST.match(text, match.end())
+    if lead is None or not alone or rest is None:
+        return ("", inner, "") if "\n" not in inner else ("\n\n", inner, "\n\n")
+    indent = _MARKERS.sub(lambda marker: " " * len(marker[0]), lead)
+    piece = inner.replace("\n", f"\n{indent}")
+    line = match.start() - len(lead)
+    above = text[text.rfind("\n", 0, max(0, line - 1)) + 1 : line]
+    before = "\n" if not lead and above.strip() else ""
+    return before, piece, "\n" if not lead and text[rest.end() : rest.end() + 1] not in ("", "\n") else ""
 
 
 def shows(entry: Entry, vault: Vault) -> frozenset[str]:

@@ -50,6 +50,7 @@ class _LinkCheck:
 
     def __init__(self, vault: Vault) -> None:
         self.vault = vault
+        self._headings: dict[str, tuple[dict[str, str], Names]] = {}
 
     @cached_property
     def _titles(self) -> Names:
@@ -59,6 +60,12 @@ class _LinkCheck:
     @cached_property
     def _terms(self) -> Names:
         return Names(TERMS)
+
+    def _headings_of(self, note: NoteFile) -> tuple[dict[str, str], Names]:
+        if note.path not in self._headings:
+            keys = {heading_key(heading.title): heading.title for heading in note.headings}
+            self._headings[note.path] = keys, Names(keys)
+        return self._headings[note.path]
 
     def check(self, note: NoteFile) -> Iterator[Message]:
         """Give a message for each name that the note links to in vain."""
@@ -105,8 +112,8 @@ class _LinkCheck:
         else:
             title = part.rpartition("#")[2]
             text = f"There is no heading {title!r} in {other.path}."
-            keys = {heading_key(heading.title): heading.title for heading in other.headings}
-            near = Names(keys).nearest(heading_key(title), least=0.7)
+            keys, names = self._headings_of(other)
+            near = names.nearest(heading_key(title), least=0.7)
             hint = f"Did you mean {keys[near]!r}?" if near else None
         return _message(note, f"{what}-nowhere", "warning", text, hint, spans)
 
@@ -124,7 +131,7 @@ def _message(
     lines = [note.place(span.start).line for span in spans[1:]]
     if lines:
         more = f" and {len(lines) - _SHOWN_LINES} more" if len(lines) > _SHOWN_LINES else ""
-        text += f" So too in line {', '.join(map(str, lines[:_SHOWN_LINES]))}{more}."
+        text += f" Also in line {', '.join(map(str, lines[:_SHOWN_LINES]))}{more}."
     place, end = note.place(spans[0].start), note.place(spans[0].end)
     return Message(place, rule, severity, text, suggestion, end)
 

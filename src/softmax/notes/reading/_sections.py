@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from functools import lru_cache
 from textwrap import dedent
 
 from .._model import NoteFile, Segment, Span
@@ -16,6 +17,7 @@ _ITEM = re.compile(r"(?P<indent>[ \t]*)(?:[-*+]|[0-9]{1,9}[.)])[ \t]")
 _BLOCK_MARK = re.compile(r"(?:^|[ \t])\^[A-Za-z0-9-]+[ \t]*$", re.MULTILINE)
 
 
+@lru_cache(maxsize=50_000)
 def heading_key(title: str) -> str:
     """Return what two spellings of a heading share: a link leaves signs out, and case does not matter."""
     return _NOT_WORD.sub(" ", _LINK.sub(r"\1", title)).strip().casefold()
