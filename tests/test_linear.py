@@ -250,11 +250,12 @@ def test_ignored_rows_are_not_looked_at(small_chunks, rng):
     assert math.isnan(value) and not np.nan_to_num(gradients.x).any()
 
 
-def test_the_gradient_of_a_sure_prediction_keeps_its_digits(kernels):
+@pytest.mark.parametrize("options", [{}, {"where": np.ones(3, bool)}], ids=["plain", "with options"])
+def test_the_gradient_of_a_sure_prediction_keeps_its_digits(kernels, options):
     """The entry of the true class is minus the sum of the others, and not p − 1."""
-    x, w = np.ones((1, 1), np.float32), np.array([[20.0], [0.0], [0.0]], np.float32)
-    _, gradients = sm.linear_cross_entropy_and_grad(x, w, [0])
-    others = math.exp(-20) / (1 + 2 * math.exp(-20))
+    x, w = np.ones((1, 1), np.float32), np.array([[40.0], [0.0], [0.0]], np.float32)
+    _, gradients = sm.linear_cross_entropy_and_grad(x, w, [0], **options)
+    others = math.exp(-40) / (1 + 2 * math.exp(-40))
     np.testing.assert_allclose(gradients.linear_weight[:, 0], [-2 * others, others, others], rtol=1e-6)
 
 

@@ -26,7 +26,15 @@ PROMISED = {
         "softmax_jvp",
         "softmax_vjp",
     ],
-    "losses": ["cross_entropy", "cross_entropy_and_grad", "cross_entropy_hvp", "entropy", "kl_divergence"],
+    "losses": [
+        "cross_entropy",
+        "cross_entropy_and_grad",
+        "cross_entropy_hvp",
+        "entropy",
+        "kl_divergence",
+        "linear_cross_entropy",
+        "linear_cross_entropy_and_grad",
+    ],
     "classifiers": [
         "SoftmaxRegression",
         "SoftmaxRegressionCV",
@@ -52,6 +60,8 @@ SIGNATURES = {
     "log_softmax_vjp": "(x, g, /, *, axis, where, temperature)",
     "cross_entropy": "(logits, target, /, *, axis, weight, ignore_index, label_smoothing, where, temperature, softcap, "
     "z_loss, reduction, precision)",
+    "linear_cross_entropy": "(x, linear_weight, target, /, bias, *, weight, ignore_index, label_smoothing, where, "
+    "temperature, softcap, z_loss, reduction, precision, memory_budget, return_extras, process_group)",
 }
 
 

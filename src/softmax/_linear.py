@@ -319,8 +319,8 @@ def explain_plan(name: str, *args: Any, **options: Any) -> LinearPlan:
     """The plan of a call of `name`, which would raise where the call would."""
     reduction, budget = options.pop("reduction", "mean"), options.pop("memory_budget", None)
     extras = bool(options.pop("return_extras", False))
-    *arrays, bias = args if len(args) == 4 else (*args, options.pop("bias", None))
-    c = _check(*arrays, bias, reduction, budget, **{**_DEFAULTS, **options})
+    x, linear_weight, target, bias = args if len(args) == 4 else (*args, options.pop("bias", None))
+    c = _check(x, linear_weight, target, bias, reduction, budget, **{**_DEFAULTS, **options})
     if c.lib is NUMPY:
         return _numpy_plan(c, "with the loss" if name.endswith("grad") else "no gradient", extras)
     plan: LinearPlan = kernels_for(c.lib).plan_of(c.problem, c.reduction, extras, c.budget)

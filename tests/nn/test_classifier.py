@@ -55,7 +55,7 @@ def test_scikit_learns_own_checks():
     expected = {
         f"check_sample_weight_equivalence_on_{kind}_data": "mini-batches differ" for kind in ("dense", "sparse")
     }
-    model = Neural((8,), learning_rate=0.01, max_epochs=100)
+    model = Neural((8,), learning_rate=0.03, batch_size=64, max_epochs=60)
     results = check_estimator(model, expected_failed_checks=expected, on_skip=None)
     assert {r["check_name"] for r in results if r["status"] == "xfail"} <= set(expected)
     assert sum(r["status"] == "passed" for r in results) > 40
