@@ -148,7 +148,7 @@ class _Writer:
             return f"STARTI [Basic] [[{name}]] {number} {front} Back: {back} ENDI"
         if kind < 0.27:
             words = self.sentence(links=False).replace("}}", "} }").split(" ")
-            at = rng.randrange(len(words))
+            at = rng.choice([n for n, word in enumerate(words) if word.isalpha()] or [0])
             words[at] = "{{c1::" + words[at] + "}}"
             return f"START\nCloze\n{number} {' '.join(words)}{tags}\nEND"
         kind_name = "Basic" if kind < 0.95 else "Basic (and reversed card)"

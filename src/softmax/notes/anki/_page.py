@@ -64,8 +64,8 @@ article { border: 1px solid var(--line); border-radius: .5rem; margin: 1rem 0; p
   content-visibility: auto; contain-intrinsic-size: auto 20rem; }
 article > header { font-size: .85rem; opacity: .85; } .word { border: 1px solid; border-radius: 1rem; padding: 0 .5rem;
 } .card { border-top: 1px solid var(--line); margin-top: .75rem; padding-top: .75rem; }
-.card > .side { overflow-x: auto; } .card > .side + .side { border-top: 1px dashed var(--line); margin-top: .5rem;
-  padding-top: .5rem; }
+.card > .side { overflow: auto hidden; padding-block: .2rem; }
+.card > .side + .side { border-top: 1px dashed var(--line); margin-top: .5rem; padding-top: .5rem; }
 .card h3 { font-size: .75rem; font-weight: 600; margin: 0; opacity: .7; text-transform: uppercase; }
 .cloze { color: #06c; font-weight: bold; } math[display="block"] { margin: .5rem 0; }
 mtable.aligned > mtr > mtd:nth-child(odd) { text-align: right; } mtable.aligned > mtr > mtd:nth-child(even) {

@@ -2,9 +2,11 @@
 
 The way of a display::
 
-    text ─ _tokens ─ _syntax                                   what MathJax would not typeset
-                  └─ _chains ─ _parse ─ _resolve ─ _shapes ─ _evaluate ─ _steps     a verdict for each step
-                                                                  └─ _repair        the smallest edit that heals a chain
+    text ── _syntax                                          what MathJax would not typeset
+        └── _tokens ── _chains ── _parse ── _scope ── _shapes ── _evaluate ── _compare ── _steps     verdicts
+                          └── _knowledge (what the note says of its names)           └── _repair     edits
+
+`_identity` keeps conditions and models from being refuted; `_note` gathers the formulas of notes and their places.
 """
 
 from ._note import MathsFinding, MathsReport, MathsStep, check_notes

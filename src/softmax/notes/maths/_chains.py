@@ -16,7 +16,6 @@ _OPEN = frozenset({"open", "lbrace", "begin"})
 _OPEN_OF = {"close": "open", "rbrace": "lbrace", "end": "begin"}
 _CLOSE = frozenset(_OPEN_OF)
 _CONDITION_WORDS = words("for if when where with falls für whenever provided all given")
-_STATEMENT_WORDS = words("and und so thus hence or then also")
 
 
 @dataclass
@@ -53,12 +52,6 @@ def split_chains(tokens: list[Token]) -> list[Chain]:
         for column, equation in enumerate(_columns(row)):
             splitter.equation(equation, number, column)
     return splitter.chains
-
-
-def rows_of(tokens: list[Token]) -> list[list[Token]]:
-    """The rows of a display, as they are numbered in messages."""
-    body, rows = _unwrap(tokens)
-    return rows or [body]
 
 
 def _unwrap(tokens: list[Token]) -> tuple[list[Token], list[list[Token]]]:

@@ -28,11 +28,8 @@ _WORDS = {"pmf": "a probability mass function", "positive": "positive", "unit": 
 class Domains:
     """Draws values; `rung` is what undeclared names are taken for, `declared` what the note says of its names."""
 
-    def __init__(
-        self, rung: str, declared: Mapping[str, str], seed: int, usual: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, rung: str, declared: Mapping[str, str], seed: int) -> None:
         self.rung, self.declared, self.seed = rung, declared, seed
-        self.usual = usual or {}
         self.drawn: dict[str, str] = {}
 
     def generator(self, name: str) -> np.random.Generator:
@@ -43,7 +40,7 @@ class Domains:
         if declared:
             return declared
         if self.rung == USUAL:
-            return self.usual.get(name) or usual_domain(name, rank) or "real"
+            return usual_domain(name, rank) or "real"
         return self.rung
 
     def draw(self, name: str, points: int, shape: tuple[int, ...]) -> Any:

@@ -23,11 +23,10 @@ _LONGEST_HEAD = 30  # tokens
 
 @dataclass
 class Knowledge:
-    """Definitions by name in the order of the note, domains and sizes by name."""
+    """Definitions by name in the order of the note, domains and shapes by name."""
 
     definitions: dict[str, list[Definition]] = field(default_factory=dict)
     domains: dict[str, str] = field(default_factory=dict)
-    sizes: set[str] = field(default_factory=set)
     shapes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     independent: bool = False
 
@@ -208,7 +207,6 @@ def learn_membership(text: str, knowledge: Knowledge) -> None:
     for name in names:
         if power is not None:
             sizes = tuple(size for size in power.groups() if size)
-            knowledge.sizes |= set(sizes)
             knowledge.shapes[name] = sizes
         if domain:
             knowledge.domains[name] = domain

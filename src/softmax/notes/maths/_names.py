@@ -51,7 +51,6 @@ RELATIONS = {
     "upharpoonright": "other", "nearrow": "other", "searrow": "other", "backsim": "other", "gtrless": "other",
 }  # fmt: skip
 BIG = {"sum": "sum", "prod": "prod", "max": "max", "min": "min"}
-INDEX_LETTERS = words("i j k l m n c r s t a b y d q u v")
 USUAL_INDICES = words("i j k l m n c r")
 
 

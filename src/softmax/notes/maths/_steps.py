@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from . import _ast as ast
 from ._ast import Node
@@ -72,11 +71,6 @@ class ChainResult:
         """Whether no step is refuted or not understood and one at least was judged."""
         verdicts = {step.verdict for step in self.steps}
         return not verdicts & {"refuted", "malformed", "not understood"} and verdicts != {"definition"}
-
-    @property
-    def holds(self) -> bool:
-        """Whether no step is refuted, malformed or not understood."""
-        return all(step.verdict in ("consistent", "proved", "not refuted", "definition") for step in self.steps)
 
 
 @dataclass
@@ -525,11 +519,3 @@ def _outer(node: Node, bound: frozenset[str], found: set[str]) -> None:
         return
     for child in ast.children(node):
         _outer(child, bound, found)
-
-
-def outcome_words(outcome: Outcome) -> dict[str, Any]:
-    """An outcome for a report."""
-    out: dict[str, Any] = {"points": outcome.points, "difference": outcome.difference}
-    if outcome.assumed:
-        out["assumed"] = outcome.assumed
-    return out
