@@ -151,7 +151,8 @@ if library == "torch":
         y = torch.from_numpy(y)
         def run():
             reduction = "none" if when == "after the loss" else "mean"
-            loss = sm.linear_cross_entropy(x, w, y, reduction=reduction, memory_budget=budget if len(x) > 1000 else None)
+            most = budget if len(x) > 1000 else None
+            loss = sm.linear_cross_entropy(x, w, y, reduction=reduction, memory_budget=most)
             if wanted:
                 loss.backward(torch.full_like(loss, 0.5))
                 assert x.grad is not None

@@ -67,7 +67,7 @@ def _rows(z: Any, target: Any, options: LossOptions) -> tuple[Any, Any, Any]:
     loss = reference.cross_entropy(z, target, -1, options).rounded()
     gradient = reference.cross_entropy_grad(z, target, -1, options).rounded()
     z = z if options.softcap is None else options.softcap * np.tanh(z / options.softcap)
-    rest = {"where": options.where, "temperature": options.temperature}
+    rest: dict[str, Any] = {"where": options.where, "temperature": options.temperature}
     p = reference.softmax(z, **rest).rounded()
     extras = (reference.logsumexp(z, **rest).rounded(), reference.entropy(z, **rest).rounded())
     return loss, gradient, np.stack([*extras, p.argmax(1), p.max(1)])
