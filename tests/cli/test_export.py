@@ -128,7 +128,7 @@ def test_labels_that_onnx_cannot_hold(softmax):
 
 
 def test_a_full_disk_leaves_the_old_export(softmax, model, monkeypatch):
-    from softmax.persistence import _files
+    from softmax import _files
 
     def full(_):
         raise OSError(28, "No space left on device")
