@@ -325,8 +325,8 @@ import softmax as sm
 
 warnings.simplefilter("ignore", DeprecationWarning)
 rng = np.random.default_rng(0)
-X = rng.standard_normal((20_000, 10))
-y = (X @ rng.standard_normal((10, 6)) + rng.gumbel(size=(20_000, 6))).argmax(axis=1)
+X = rng.standard_normal((40_000, 10))
+y = (X @ rng.standard_normal((10, 6)) + rng.gumbel(size=(40_000, 6))).argmax(axis=1)
 model = sm.SoftmaxRegression(n_threads=2, tol=1e-9).fit(X, y)
 lasso = sm.SoftmaxRegression(1e-3, l1_ratio=1.0, n_threads=2).fit(X, y)
 

@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import softmax as sm
+from softmax.regression import _solvers
 
 LOADERS = {
     "digits": datasets.load_digits,
@@ -251,7 +252,8 @@ def test_labels_of_any_dtype(wine, labels):
     assert np.mean(predicted == labels[y]) > 0.9
 
 
-def test_a_fit_repeats_bitwise_at_a_fixed_number_of_threads():
+def test_a_fit_repeats_bitwise_at_a_fixed_number_of_threads(monkeypatch):
+    monkeypatch.setattr(_solvers, "POOL_FROM", 0.0)
     X, y = (part[:500] for part in datasets.load_digits(return_X_y=True))
     first = sm.SoftmaxRegression(n_threads=2).fit(X, y)
     for _ in range(3):
@@ -269,7 +271,8 @@ def test_the_environment_sets_the_number_of_threads(wine, monkeypatch):
         sm.SoftmaxRegression().fit(*wine)
 
 
-def test_fits_and_predictions_in_several_threads_at_once():
+def test_fits_and_predictions_in_several_threads_at_once(monkeypatch):
+    monkeypatch.setattr(_solvers, "POOL_FROM", 0.0)
     X, y = (part[:500] for part in datasets.load_digits(return_X_y=True))
     expected = sm.SoftmaxRegression(n_threads=2).fit(X, y)
     results = []

@@ -8,7 +8,8 @@ import scipy.sparse
 
 import softmax as sm
 from softmax.regression import _newton, _objective, _solvers
-from softmax.regression._solvers import FACTOR_LIMIT, choose_solver
+from softmax.regression._problem import Problem
+from softmax.regression._solvers import FACTOR_LIMIT, choose_solver, solve
 
 
 def blobs(n, d, n_classes, spread=1.0, seed=0):
@@ -147,3 +148,14 @@ def test_the_line_search_survives_overflow():
     slopes = np.where(steps < 0.2, -1.0, np.nan)
     assert _newton._bracketed_minimum(steps, values, slopes) == (0.125, 0.125)
     assert _newton._bracketed_minimum(steps, steps * np.nan, steps * np.nan) == (0.0, 0.0)
+
+
+def test_many_features_of_few_rows_do_without_their_covariance():
+    rng = np.random.default_rng(0)
+    X, labels = rng.standard_normal((40, 300)), np.arange(40) % 3
+    for n_rows, word in ((40, "diagonal"), (40 * 40, "kronecker")):
+        repeats = n_rows // 40
+        problem = Problem(np.tile(X, (repeats, 1)), np.tile(labels, repeats), 3, np.full(300, 0.01))
+        solution = solve(problem, solver="newton-cg", tol=1e-9)
+        assert solution.reason == "certified"
+        assert word in [record["preconditioner"] for record in solution.history]

@@ -60,8 +60,9 @@ class SoftmaxRegression(CallbackSupport, LinearClassifierMixin, BaseEstimator): 
         For a smooth penalty without bounds: both are Newton's method with conjugate gradients. "newton" preconditions
         them with a factor of the whole Hessian, assembled from the rows that matter and kept from step to step; it
         needs (K·d)² numbers. "newton-cg" preconditions with the Kronecker product of a class and a feature covariance;
-        with more than 4096 features or 512 classes with the diagonal of the Hessian. "auto" takes "newton" up to
-        K·d = 3000. ``history_[0]`` says which, and why. An L1 penalty and bounds have their own solvers.
+        with more than 4096 features or 512 classes, or far more features than rows, with the diagonal of the Hessian.
+        "auto" takes "newton" up to K·d = 3000. ``history_[0]`` says which, and why. An L1 penalty and bounds have their
+        own solvers.
     tol : float, default=1e-6
         The fit stops when ``gap_ <= tol * objective_``.
     max_iter : int or None, default=None
@@ -71,8 +72,8 @@ class SoftmaxRegression(CallbackSupport, LinearClassifierMixin, BaseEstimator): 
     warm_start : bool, default=False
         Whether to start from the coefficients of the last fit, where it had the same classes and features.
     n_threads : int or None, default=None
-        Threads of the fit; None takes the environment variable SOFTMAX_NUM_THREADS, else all processors. A fit repeats
-        bitwise at a fixed number.
+        The most threads that the fit takes; None for the environment variable SOFTMAX_NUM_THREADS, else all processors.
+        A fit repeats bitwise at a fixed number.
     random_state : int or None, default=None
         Accepted for compatibility: a fit draws nothing at random from outside and always repeats.
     verbose : int, default=0

@@ -25,6 +25,11 @@ from ._threads import Workers
 FACTOR_LIMIT = 3000
 # Beyond this number of features their covariance is taken as diagonal: its eigenvectors would cost more than the fit.
 COVARIANCE_LIMIT = 4096
+# Nor does newton-cg take that of more than a few features where its eigenvectors, of so many multiplications times d³,
+# cost more than so many passes.
+FEW_FEATURES = 100
+EIGEN_COST = 9.0
+MANY_PASSES = 50.0
 # Fits of at least so many rows start from the optimum of every eighth row, found to one part in a thousand.
 COARSE_FROM = 10_000
 COARSE_SHARE = 8
@@ -79,7 +84,8 @@ def solve(
 
         return solve_bounded(problem, tol=tol, max_iter=max_iter, start=start, n_threads=n_threads, progress=progress)
     # Workers(1): the BLAS of NumPy and that of SciPy would wait for work side by side, each with its own threads.
-    with workers_for(problem, n_threads) as workers, Workers(1 if workers.limited else None):
+    few = 1 if n_threads is not None and not _long_pass(problem) else n_threads
+    with workers_for(problem, few) as workers, Workers(1 if workers.limited else None):
         return solve_smooth(
             problem,
             workers,
@@ -94,9 +100,14 @@ def solve(
 
 def workers_for(problem: Problem, n_threads: int | None) -> Workers:
     """The threads that the passes of a problem are worth."""
+    pooled = n_threads is not None or _long_pass(problem)
+    return Workers(number_of_threads(n_threads) if pooled else None)
+
+
+def _long_pass(problem: Problem) -> bool:
+    """Whether a pass takes so long that threads could shorten it."""
     n, d = problem.X.shape
-    long_pass = n * problem.n_classes * (4.0 + d / 6.0) >= POOL_FROM
-    return Workers(number_of_threads(n_threads) if long_pass or n_threads is not None else None)
+    return bool(n * problem.n_classes * (4.0 + d / 6.0) >= POOL_FROM)
 
 
 def solve_smooth(
@@ -119,7 +130,8 @@ def solve_smooth(
     rows = rows_of(problem.X, problem.weights, n_classes, intercept, workers)
     rows.flat |= _constant_columns(rows)
     objective = MultinomialObjective(rows, problem)
-    full = rows.d <= COVARIANCE_LIMIT and objective.few_classes
+    costly = rows.d > FEW_FEATURES and EIGEN_COST * rows.d**3 > MANY_PASSES * 4.0 * rows.n * n_classes * rows.d
+    full = rows.d <= COVARIANCE_LIMIT and objective.few_classes and not (costly and chosen == "newton-cg")
     covariance = rows.second_moment() if full else rows.spread**2
     inverse = KroneckerInverse(covariance, problem.ridge, intercept, rows.flat & (problem.ridge == 0), workers)
     cold = np.zeros(objective.shape)
